@@ -1,0 +1,365 @@
+"""The one result noun: values, labels, and the law of their error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from pmg_eval.errors import DataError, InferenceError
+from pmg_eval.estimate import adapters, display, serialize
+from pmg_eval.estimate.average import By, Overall, average
+from pmg_eval.estimate.carriers import Influence, Uncertainty
+from pmg_eval.estimate.inference import band, to_frame, wald_test
+from pmg_eval.estimate.kernels import Dependence, independent
+from pmg_eval.estimate.nouns import Test
+from pmg_eval.estimate.provenance import Provenance
+from pmg_eval.estimate.scales import SCALES, ScaleName
+from pmg_eval.estimate.terms import labels_of, make_terms, select
+from pmg_eval.numerics.rows import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+D = TypeVar("D")
+
+
+def _no_law(what: str) -> InferenceError:
+    return InferenceError(
+        "PMG-NO-LAW",
+        f"{what} needs the law of the error, which this estimate does not carry",
+        fix="resample.placebo or pmg_eval.effect_per_area give one",
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate(Generic[D]):
+    r"""Numbers, their labels and the law of their error.
+
+    Attributes
+    ----------
+    values : (k,) float
+        The estimates; NaN where ``terms.status`` says why.
+    terms : DataFrame (k)
+        Label columns (:data:`~pmg_eval.estimate.terms.LABELS`), support columns (weight, n_treated, n_control, ...),
+        ``interval``, ``method`` and ``status``.
+    uncertainty : Influence, Draws, Covariance or None
+        Law of the error.
+    details : D
+        What is particular to the method (a small frozen dataclass), or None.
+    scale : {"identity", "log", "logit", "cloglog"}
+        Scale on which a Wald interval is symmetric; values themselves are on the natural scale.
+    provenance : Provenance
+    dependence : Dependence
+        Kernel used by :meth:`cov`; change it with :meth:`assuming`.
+    """
+
+    values: Array
+    terms: pd.DataFrame
+    uncertainty: Uncertainty | None = None
+    details: D | None = None
+    scale: ScaleName = "identity"
+    provenance: Provenance = field(default_factory=Provenance)
+    dependence: Dependence = field(default_factory=independent)
+
+    def __post_init__(self) -> None:
+        if self.values.shape != (len(self.terms),):
+            raise DataError("PMG-TERMS", f"{self.values.shape} values but {len(self.terms)} terms", fix="report a bug")
+        if self.scale not in SCALES:
+            raise DataError("PMG-SCALE", f"unknown scale {self.scale!r}", fix=f"one of {', '.join(SCALES)}")
+        missing = [name for name in ("interval", "method", "status") if name not in self.terms]
+        if missing:
+            object.__setattr__(self, "terms", make_terms(dict(self.terms), len(self.terms)))
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def labels(self) -> list[str]:
+        """Label columns in use."""
+        return labels_of(self.terms)
+
+    def cov(self, dependence: Dependence | None = None) -> Array:
+        """Covariance (k, k): raw algebra, without the small-sample guard.
+
+        Parameters
+        ----------
+        dependence : Dependence, optional
+            Kernel instead of the estimate's own (``pe.clustered("state")``, ``pe.hac(2)``, ...).
+        """
+        if self.uncertainty is None:
+            raise _no_law("a covariance")
+        return self.uncertainty.cov(dependence or self.dependence)
+
+    @property
+    def se(self) -> Array:
+        """Standard errors (k,): raw algebra, without the guard; NaN where the value is NaN."""
+        if self.uncertainty is None:
+            raise _no_law("a standard error")
+        variance = self.uncertainty.variance(self.dependence)
+        variance = np.where(np.isfinite(self.values), variance, np.nan)
+        return np.sqrt(np.where(variance < 0, np.nan, variance))
+
+    def influence(self, *, units: bool = True) -> pd.DataFrame:
+        """Influence values as a table: one row per unit (or per row of the fit), one column per term.
+
+        The column mean of the squares over n is the variance; see :class:`Influence`.
+        """
+        if not isinstance(self.uncertainty, Influence):
+            raise InferenceError("PMG-NO-INFLUENCE", "this estimate carries no influence values")
+        law = self.uncertainty.by_unit() if units and "unit" in self.uncertainty.rows else self.uncertainty
+        return pd.DataFrame(law.psi.dense(), index=pd.MultiIndex.from_frame(law.rows.astype(object)))
+
+    def to_frame(self, level: float = 0.95, *, guard: bool = True) -> pd.DataFrame:
+        """One row per term: labels, estimate, std_error, statistic, p_value, conf_low, conf_high, df, support, status.
+
+        Parameters
+        ----------
+        level : float
+            Confidence level of the interval.
+        guard : bool
+            Apply the small-sample guard (see :mod:`pmg_eval.estimate.guard`). ``False`` gives raw algebra with normal
+            quantiles, and says so in ``method``.
+        """
+        return to_frame(self, level, guard)
+
+    def interval(self, level: float = 0.95, *, guard: bool = True) -> pd.DataFrame:
+        """Label columns, estimate and the interval of each term (its kind stands in ``terms.interval``)."""
+        frame = to_frame(self, level, guard)
+        return frame[[*self.labels, "estimate", "conf_low", "conf_high", "status"]]
+
+    def band(
+        self,
+        level: float = 0.95,
+        *,
+        rng: int | np.random.Generator | None = None,
+        draws: int = 19_999,
+        method: Literal["gaussian", "multiplier"] = "gaussian",
+        guard: bool = True,
+    ) -> pd.DataFrame:
+        """Simultaneous (sup-t) band over all terms with a standard error.
+
+        Parameters
+        ----------
+        level : float
+            Probability that the band covers all terms at once.
+        rng : int or Generator
+            Seed (SPEC 7); when None one is drawn, and stored in ``.attrs["seed"]``.
+        draws : int
+            Number of random draws.
+        method : {"gaussian", "multiplier"}
+            Gaussian plug-in from the covariance (cost independent of n), or Rademacher multipliers on the influence
+            rows.
+
+        Returns
+        -------
+        DataFrame
+            As :meth:`to_frame`, with the band in ``conf_low``/``conf_high`` and the critical value in ``.attrs``.
+        """
+        return band(self, level, rng, draws, method, guard)
+
+    def test(
+        self,
+        hypothesis: Literal["pre", "all", "equal"] | ArrayLike | None = None,
+        value: float | ArrayLike = 0.0,
+        *,
+        guard: bool = True,
+    ) -> Test:
+        """Joint Wald test.
+
+        Parameters
+        ----------
+        hypothesis : {"pre", "all", "equal"} or (q, k) array
+            All pre-treatment effects are zero; all terms are zero (default); all terms are equal; or A·theta = value.
+        value : float or (q,)
+            Right-hand side for an array hypothesis.
+        """
+        return wald_test(self, hypothesis, value, guard)
+
+    def summary(self, level: float = 0.95) -> str:
+        """A plain text table with its method, dependence and notes."""
+        return adapters.summary(self, level)
+
+    # -- deriving -----------------------------------------------------------------------------------------------------
+    def where(self, **conditions: Any) -> Estimate[D]:
+        """The terms that meet all conditions: a value, a list, a slice (inclusive), or a function of the column."""
+        return self.take(select(self.terms, conditions))
+
+    def take(self, index: Any) -> Estimate[D]:
+        """The terms at these positions."""
+        index = np.asarray(index, dtype=np.int64)
+        law = None if self.uncertainty is None else self.uncertainty.take(index)
+        terms = self.terms.iloc[index].reset_index(drop=True)
+        return replace(self, values=self.values[index], terms=terms, uncertainty=law)
+
+    def map(self, matrix: Any, terms: pd.DataFrame | None = None) -> Estimate[None]:
+        r"""Linear map :math:`\theta\to A\theta,\ \psi\to\psi A'`.
+
+        Parameters
+        ----------
+        matrix : (m, k) array or sparse array
+        terms : DataFrame (m), optional
+            Labels of the new terms (default: ``contrast`` = 0..m-1).
+        """
+        matrix = matrix if hasattr(matrix, "tocsr") else np.atleast_2d(np.asarray(matrix, dtype=np.float64))
+        if matrix.shape[1] != len(self):
+            raise DataError("PMG-SHAPE", f"a map of {matrix.shape} does not fit {len(self)} terms")
+        law = None if self.uncertainty is None else self.uncertainty.map(matrix)
+        return Estimate(
+            np.asarray(matrix @ self.values),
+            self._new_terms(matrix, terms),
+            law,
+            provenance=self.provenance.then("map"),
+            dependence=self.dependence,
+        )
+
+    def _new_terms(self, matrix: Any, terms: pd.DataFrame | None) -> pd.DataFrame:
+        m = matrix.shape[0]
+        if terms is not None:
+            return make_terms(dict(terms.reset_index(drop=True)), m)
+        columns: dict[str, Any] = {"contrast": np.arange(m)}
+        interval = set(self.terms["interval"])
+        method = set(self.terms["method"])
+        columns["interval"] = interval.pop() if len(interval) == 1 and interval <= {"wald", "placebo"} else "wald"
+        columns["method"] = method.pop() if len(method) == 1 else ""
+        if "n_control" in self.terms:
+            used = np.abs(np.asarray(matrix @ np.eye(len(self)))) > 0
+            controls = self.terms["n_control"].to_numpy(dtype=np.float64, na_value=np.nan)
+            columns["n_control"] = np.where(used, controls, np.inf).min(axis=1)
+        return make_terms(columns, m)
+
+    def apply(
+        self,
+        function: Callable[[Array], Array],
+        derivative: Callable[[Array], Array],
+        *,
+        scale: ScaleName = "identity",
+    ) -> Estimate[D]:
+        r"""Smooth map of every term: :math:`\theta\to g(\theta),\ \psi\to g'(\theta)\psi`.
+
+        A support rule (such as ``wilson``) does not survive it: the interval becomes Wald on ``scale``.
+        """
+        slope = np.asarray(derivative(self.values), dtype=np.float64)
+        law = None if self.uncertainty is None else self.uncertainty.map(np.diag(slope))
+        if isinstance(law, Influence) and isinstance(self.uncertainty, Influence):
+            law = replace(law, weight_psi=self.uncertainty.weight_psi)  # the weights do not change
+        terms = self.terms.assign(interval=self.terms["interval"].where(self.terms["interval"] == "placebo", "wald"))
+        return replace(
+            self,
+            values=np.asarray(function(self.values), dtype=np.float64),
+            terms=terms,
+            uncertainty=law,
+            scale=scale,
+            provenance=self.provenance.then("apply"),
+        )
+
+    def average(self, by: By | None = None, *, overall: Overall = "simple", balance: int | None = None) -> Estimate[D]:
+        """Weighted averages with the influence of estimated weights.
+
+        Parameters
+        ----------
+        by : {"event_time", "cohort", "period", "unit", "group"}, optional
+            One average per value of this label; None gives one overall number. Pre-treatment terms enter only the
+            event study.
+        overall : {"simple", "cohort", "event_time", "period"}
+            Weights of the overall number: every treated cell by its weight; cohorts by their size; event times
+            equally; periods equally.
+        balance : int, optional
+            Keep only cohorts observed this many periods after their start, and event times up to it.
+        """
+        return average(self, by, overall, balance)
+
+    def assuming(self, dependence: Dependence) -> Estimate[D]:
+        """The same numbers under another dependence between rows."""
+        if isinstance(self.uncertainty, Influence):
+            dependence.diagonal(self.uncertainty.take(np.arange(min(1, len(self)))))  # refuse now, not at print time
+        return replace(self, dependence=dependence)
+
+    def contrast(self, across: Literal["group", "outcome", "cohort", "period", "event_time", "unit"]) -> Estimate[None]:
+        """Differences between terms that agree in every label but ``across``: each against the first of its kind.
+
+        Typical use: ``pe.stack(a, b).contrast("group")`` for the difference between two estimators.
+        """
+        if across not in self.terms:
+            raise DataError("PMG-TERMS", f"terms have no column {across!r}", where=self.labels)
+        keys = [name for name in self.labels if name != across and name != "estimand"]
+        rows, heads = [], []
+        grouped = self.terms.groupby(keys, sort=False, dropna=False) if keys else [((), self.terms)]
+        for _, block in grouped:
+            positions = block.index.to_numpy()
+            for other in positions[1:]:
+                row = np.zeros(len(self))
+                row[positions[0]], row[other] = -1.0, 1.0
+                rows.append(row)
+                head = {name: block.iloc[0][name] for name in keys}
+                head["contrast"] = f"{self.terms[across].iloc[other]} - {self.terms[across].iloc[positions[0]]}"
+                heads.append(head)
+        if not rows:
+            raise DataError(
+                "PMG-CONTRAST", f"no two terms differ in {across!r} only", fix="check the labels with .terms"
+            )
+        return self.map(np.array(rows), pd.DataFrame(heads))
+
+    # -- out ----------------------------------------------------------------------------------------------------------
+    def to_dict(self, level: float = 0.95) -> dict[str, Any]:
+        """JSON-able values (schema ``pmg-eval-estimate/1``): no influence values, no microdata."""
+        return serialize.to_dict(self, level)
+
+    def to_json(self, level: float = 0.95) -> str:
+        """:meth:`to_dict` as text."""
+        return serialize.to_json(self, level)
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> Estimate[None]:
+        """Read what :meth:`to_dict` wrote; the law of the error is its covariance."""
+        return serialize.from_dict(saved)
+
+    @classmethod
+    def from_json(cls, text: str) -> Estimate[None]:
+        """Read what :meth:`to_json` wrote."""
+        return serialize.from_json(text)
+
+    @property
+    def params(self) -> pd.Series[float]:
+        """Values as a labelled Series (statsmodels' name)."""
+        return adapters.params(self)
+
+    @property
+    def bse(self) -> pd.Series[float]:
+        """Guarded standard errors as a labelled Series (statsmodels' name)."""
+        return adapters.column(self, "std_error")
+
+    @property
+    def pvalues(self) -> pd.Series[float]:
+        """p-values as a labelled Series (statsmodels' name)."""
+        return adapters.column(self, "p_value")
+
+    def conf_int(self, alpha: float = 0.05) -> pd.DataFrame:
+        """Interval with columns 0 and 1 (statsmodels' name)."""
+        return adapters.conf_int(self, alpha)
+
+    def cov_params(self) -> pd.DataFrame:
+        """Labelled covariance (statsmodels' name)."""
+        return adapters.cov_params(self)
+
+    def tidy(self, level: float = 0.95) -> pd.DataFrame:
+        """One row per term in broom's column names."""
+        return adapters.tidy(self, level)
+
+    def glance(self) -> pd.DataFrame:
+        """One row that describes the estimate as a whole."""
+        return adapters.glance(self)
+
+    def plot(self, **options: Any) -> Any:
+        """A matplotlib figure: event study, or a forest plot of areas or cohorts."""
+        return display.backend().plot(self, **options)
+
+    def _repr_html_(self) -> str:
+        return str(display.backend().html(self))
+
+    def __repr__(self) -> str:
+        return adapters.summary(self, 0.95)

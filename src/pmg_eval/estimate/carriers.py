@@ -1,0 +1,255 @@
+r"""What an estimate knows about its error: influence values, draws, or a covariance.
+
+All three are closed under linear maps; Influence -> Draws -> Covariance only loses information.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol, Self
+
+import numpy as np
+import pandas as pd
+
+from pmg_eval.errors import InferenceError
+from pmg_eval.estimate.kernels import Clustered, Dependence, group_codes, label
+from pmg_eval.numerics.rows import Array, Rows
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    r"""How many treated units stand behind each term, for the small-sample guard.
+
+    Attributes
+    ----------
+    n_treated : (k,) float
+        Treated units (or clusters) with a non-zero weight; NaN when the term has no treated units.
+    n_effective : (k,) float
+        :math:`(\sum\omega^2)^2/\sum\omega^4` of the weights.
+    """
+
+    n_treated: Array
+    n_effective: Array
+
+
+class Uncertainty(Protocol):
+    """Law of the estimation error of k terms."""
+
+    def map(self, matrix: Any) -> Self: ...
+
+    def take(self, index: Any) -> Self: ...
+
+    def cov(self, dependence: Dependence) -> Array: ...
+
+    def variance(self, dependence: Dependence) -> Array: ...
+
+    def support(self, dependence: Dependence) -> Support | None: ...
+
+
+def _support(treated: Rows) -> Support:
+    count, second, fourth = treated.column_powers()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        effective = np.where(fourth > 0, second**2 / fourth, np.nan)
+    return Support(np.where(count > 0, count, np.nan), effective)
+
+
+@dataclass(frozen=True, eq=False)
+class Influence:
+    r"""Influence values: :math:`\hat\theta-\theta\approx\frac1n\sum_i\psi_i`.
+
+    Attributes
+    ----------
+    psi : Rows (N, k)
+        One row per observation the estimator saw: (unit, time) where the score is a sum over them, units otherwise.
+    rows : DataFrame (N)
+        Labels of the rows.
+    n : int
+        The divisor above.
+    kind : {"derivative", "score"}
+        ``"derivative"``: psi is n times the derivative of the estimate in the (log) weight of the row. ``"score"``: the
+        published variance of the method is not that derivative.
+    n_obs, n_params : int or None
+        Sizes of a regression, for small-sample factors: observations and parameters.
+    n_params_nested : mapping
+        Parameters of effects that are absorbed per level of a label (``{"unit": 49, "time": 10}``); they do not count
+        where the clusters hold whole levels.
+    weight_psi : Rows (N, k) or None
+        The same for the ``weight`` of each term; None means fixed weights.
+    treated : Rows (N, k) or None
+        Weight of every treated unit in each term (for the guard).
+    corrected : bool
+        The values already carry a small-sample correction (the jackknife's pseudo-rows do).
+    """
+
+    psi: Rows
+    rows: pd.DataFrame
+    n: int
+    kind: Literal["derivative", "score"] = "derivative"
+    n_obs: int | None = None
+    n_params: int | None = None
+    n_params_nested: Mapping[str, int] = field(default_factory=dict)
+    weight_psi: Rows | None = None
+    treated: Rows | None = None
+    corrected: bool = False
+
+    def __post_init__(self) -> None:
+        if self.psi.shape[0] != len(self.rows):
+            raise InferenceError(
+                "PMG-ROWS", f"{self.psi.shape[0]} influence rows but {len(self.rows)} row labels", fix="report a bug"
+            )
+
+    def need_sizes(self) -> tuple[int, int]:
+        """(observations, parameters), or an error when the estimator does not have them."""
+        if self.n_obs is None or self.n_params is None:
+            raise InferenceError(
+                "PMG-SIZES",
+                "this small-sample factor needs a number of parameters, which this estimator does not have",
+                fix='use correction="none" or "G", or resample.jackknife',
+            )
+        return self.n_obs, self.n_params
+
+    def map(self, matrix: Any) -> Influence:
+        treated = None if self.treated is None else self.treated.map(matrix)
+        return replace(self, psi=self.psi.map(matrix), weight_psi=None, treated=treated)
+
+    def take(self, index: Any) -> Influence:
+        def part(rows: Rows | None) -> Rows | None:
+            return None if rows is None else rows.take_columns(index)
+
+        return replace(
+            self, psi=self.psi.take_columns(index), weight_psi=part(self.weight_psi), treated=part(self.treated)
+        )
+
+    def cov(self, dependence: Dependence) -> Array:
+        meat = dependence.meat(self) / self.n**2
+        return (meat + meat.T) / 2
+
+    def variance(self, dependence: Dependence) -> Array:
+        return np.asarray(dependence.diagonal(self) / self.n**2)
+
+    def support(self, dependence: Dependence) -> Support | None:
+        if self.treated is None:
+            return None
+        treated = self.treated
+        if isinstance(dependence, Clustered) and len(dependence.by) == 1 and dependence.by[0] != "unit":
+            treated = treated.sum_rows(*group_codes(self, dependence.by))
+        return _support(treated)
+
+    def by_unit(self) -> Influence:
+        """Rows summed to units, so that estimates with (unit, time) rows can be stacked with those with unit rows."""
+        codes, n_units = group_codes(self, ["unit"])
+        if n_units == len(self.rows):
+            return self
+        unit = label(self, "unit")
+        keep = ~unit.duplicated()
+        constant = [
+            name for name in self.rows.columns if self.rows.groupby("unit", sort=False)[name].nunique().le(1).all()
+        ]
+
+        def summed(rows: Rows | None) -> Rows | None:
+            return None if rows is None else rows.sum_rows(codes, n_units)
+
+        return replace(
+            self,
+            psi=self.psi.sum_rows(codes, n_units),
+            rows=self.rows.loc[keep, constant].reset_index(drop=True),
+            weight_psi=summed(self.weight_psi),
+            treated=summed(self.treated),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Replicates of the estimation error (placebo law, bootstrap, posterior).
+
+    Attributes
+    ----------
+    errors : (R, k) float
+        Draws of estimate minus truth.
+    p_min : (k,) float
+        Smallest p-value the law can attain for each term.
+    """
+
+    errors: Array
+    p_min: Array
+
+    def map(self, matrix: Any) -> Draws:
+        mapped = np.asarray((matrix @ self.errors.T).T)
+        dense = np.asarray(matrix @ np.eye(len(self.p_min)))
+        # Terms are drawn independently, so a combination of several attains the product of their smallest p-values.
+        attainable = np.where(dense != 0, self.p_min, 1.0).prod(axis=1)
+        return Draws(mapped, np.maximum(attainable, 1 / (len(self.errors) + 1)))
+
+    def take(self, index: Any) -> Draws:
+        return Draws(self.errors[:, index], self.p_min[index])
+
+    def cov(self, dependence: Dependence) -> Array:
+        return np.atleast_2d(np.cov(self.errors, rowvar=False))
+
+    def variance(self, dependence: Dependence) -> Array:
+        return np.asarray(self.errors.var(axis=0, ddof=1))
+
+    def support(self, dependence: Dependence) -> Support | None:
+        return None
+
+    def p_value(self, deviation: Array) -> Array:
+        """Two-sided p of ``estimate - null``: the share of draws at least as large, not below what is attainable."""
+        size = np.abs(self.errors)
+        # Ties of a deviation with a draw that is the same number up to rounding count as at least as large.
+        extreme = (size >= np.abs(deviation) * (1 - 1e-12)).sum(axis=0)
+        return np.asarray(np.maximum((1 + extreme) / (len(self.errors) + 1), self.p_min))
+
+    def half_width(self, level: float) -> Array:
+        """The two-sided quantile of the error; infinite where the level is not attainable."""
+        rank = int(np.ceil(level * (len(self.errors) + 1)))
+        if rank > len(self.errors):
+            return np.full(self.errors.shape[1], np.inf)
+        width = np.partition(np.abs(self.errors), rank - 1, axis=0)[rank - 1]
+        return np.where(1 - level < self.p_min * (1 - 1e-12), np.inf, width)
+
+
+@dataclass(frozen=True, eq=False)
+class Covariance:
+    """A covariance matrix alone (saved results, aggregated counts).
+
+    Attributes
+    ----------
+    matrix : (k, k) float
+    known_support : Support or None
+        Treated units behind each term, kept so that the guard still works.
+    corrected : bool
+        See :class:`Influence`.
+    """
+
+    matrix: Array
+    known_support: Support | None = None
+    corrected: bool = False
+    df: float | None = None
+
+    def map(self, matrix: Any) -> Covariance:
+        dense = np.asarray(matrix @ np.eye(self.matrix.shape[0]))
+        support = None
+        if self.known_support is not None:
+            # The weights are gone, so a combination is credited with the fewest units among its parts.
+            used = np.where(dense != 0, 1.0, np.inf)
+            support = Support(
+                np.nanmin(used * self.known_support.n_treated, axis=1),
+                np.nanmin(used * self.known_support.n_effective, axis=1),
+            )
+        return replace(self, matrix=dense @ self.matrix @ dense.T, known_support=support)
+
+    def take(self, index: Any) -> Covariance:
+        support = self.known_support
+        if support is not None:
+            support = Support(support.n_treated[index], support.n_effective[index])
+        return replace(self, matrix=self.matrix[np.ix_(index, index)], known_support=support)
+
+    def cov(self, dependence: Dependence) -> Array:
+        return self.matrix
+
+    def variance(self, dependence: Dependence) -> Array:
+        return np.asarray(np.diag(self.matrix))
+
+    def support(self, dependence: Dependence) -> Support | None:
+        return self.known_support

@@ -1,0 +1,183 @@
+"""The checks that stand beside every effect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from pmg_eval.errors import DesignError, InferenceError, NumericalError
+from pmg_eval.estimate import Estimate
+from pmg_eval.panel import Panel
+from pmg_eval.resample import JackknifeDetails, placebo_in_time, randomize
+from pmg_eval.typing import Estimator
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question put to the design, what was found, and how it reads."""
+
+    check: str
+    question: str
+    finding: str
+    verdict: Literal["pass", "attention", "not possible"]
+
+
+@dataclass(frozen=True)
+class Overall:
+    """The overall average of an estimator, as an estimator."""
+
+    estimator: Estimator
+
+    def __call__(self, panel: Panel, outcome: str) -> Estimate[Any]:
+        return self.estimator(panel, outcome).average()
+
+
+def all_checks(
+    effects: Estimate[Any],
+    estimator: Estimator,
+    panel: Panel,
+    outcome: str,
+    *,
+    eligible: Sequence[Any] | None,
+    draws: int,
+    rng: int,
+    n_jobs: int,
+) -> pd.DataFrame:
+    """Pre-trends, leave-one-out, placebo in time, randomization, size of the comparison."""
+    checks = [
+        _pre_trend(effects),
+        _detectable_slope(effects),
+        _leave_one_out(effects),
+        _in_time(estimator, panel, outcome),
+        _randomization(effects, Overall(estimator), panel, outcome, eligible, draws, rng, n_jobs),
+        _concentration(panel),
+    ]
+    return pd.DataFrame([vars(check) for check in checks], columns=["check", "question", "finding", "verdict"])
+
+
+def _pre(effects: Estimate[Any]) -> Estimate[Any]:
+    study = effects.where(group="event_time")
+    before = (study.terms["event_time"] < 0).to_numpy(dtype=bool, na_value=False)
+    usable = before & np.isfinite(study.values) & (study.terms["status"] != "reference").to_numpy()
+    return study.take(np.flatnonzero(usable))
+
+
+def _pre_trend(effects: Estimate[Any]) -> Check:
+    question = "Did treated and comparison areas move together before the start?"
+    pre = _pre(effects)
+    name = "pre-trend"
+    if len(pre) == 0:
+        return Check(name, question, "fewer than two periods before the start: it cannot be tested", "not possible")
+    try:
+        test = pre.test()
+    except InferenceError as refused:
+        return _widest(pre, question, refused)
+    finding = f"joint test of {len(pre)} pre-treatment effects: p = {test.p_value:.3f} ({test.distribution})"
+    return Check(name, question, finding, "pass" if test.p_value >= ALPHA else "attention")
+
+
+def _widest(pre: Estimate[Any], question: str, refused: InferenceError) -> Check:
+    """Without a joint test: whether the simultaneous band leaves no effect outside."""
+    try:
+        band = pre.band(rng=0)
+    except InferenceError:
+        return Check("pre-trend", question, refused.what, "not possible")
+    null = 1.0 if pre.scale == "log" else 0.0
+    outside = ((band["conf_low"] > null) | (band["conf_high"] < null)).sum()
+    finding = (
+        f"no joint test ({refused.what}); the simultaneous 95 % band leaves no effect outside in "
+        f"{outside} of {len(band)} pre-treatment periods"
+    )
+    return Check("pre-trend", question, finding, "attention" if outside else "pass")
+
+
+def _detectable_slope(effects: Estimate[Any]) -> Check:
+    """The linear drift that the pre-periods would have shown with 80 % power (2.8 standard errors of a slope)."""
+    question = "How large a diverging trend would the pre-periods have shown?"
+    pre = _pre(effects)
+    if pre.scale == "log":
+        pre = pre.apply(np.log, lambda x: 1 / x)
+    time = pre.terms["event_time"].to_numpy(dtype=np.float64) + 1 if len(pre) else np.array([])
+    if len(pre) < 2 or not np.isfinite(pre.se).all():
+        return Check("power of the pre-trend", question, "too few pre-periods to say", "not possible")
+    weight = time / (time @ time)  # slope through the reference period, where the effect is zero by construction
+    slope = pre.map(weight[None, :])
+    detectable = 2.8 * float(slope.se[0])
+    unit = f"{100 * np.expm1(detectable):.1f} % a period" if effects.scale == "log" else f"{detectable:.3g} a period"
+    finding = f"a drift of {unit} would be found four times out of five; a smaller one can hide"
+    return Check("power of the pre-trend", question, finding, "pass")
+
+
+def _leave_one_out(effects: Estimate[Any]) -> Check:
+    question = "Does one area carry the overall effect?"
+    name = "leave one area out"
+    if not isinstance(effects.details, JackknifeDetails):
+        return Check(name, question, "one treated area: leaving it out leaves nothing", "not possible")
+    position = int(np.flatnonzero((effects.terms["group"] == "overall").to_numpy())[0])
+    spread = effects.details.spread().iloc[position]
+    whole = effects.values[position]
+    null = 1.0 if effects.scale == "log" else 0.0
+    flips = (spread["low"] - null) * (spread["high"] - null) < 0
+    finding = (
+        f"overall {whole:.3f}; between {spread['low']:.3f} (without {spread['without_low']}) and "
+        f"{spread['high']:.3f} (without {spread['without_high']})"
+    )
+    return Check(name, question, finding, "attention" if flips else "pass")
+
+
+def _in_time(estimator: Estimator, panel: Panel, outcome: str) -> Check:
+    question = "Is there an effect where there was no programme: a start two periods earlier?"
+    name = "placebo in time"
+    try:
+        fake = placebo_in_time(estimator, panel, outcome, periods=2).average()
+        row = fake.to_frame().iloc[0]
+    except (DesignError, NumericalError, InferenceError) as refused:
+        return Check(name, question, refused.what, "not possible")
+    if not np.isfinite(row["conf_low"]):
+        return Check(name, question, f"estimate {row['estimate']:.3f} without an interval", "not possible")
+    finding = f"estimate {row['estimate']:.3f}, 95 % interval {row['conf_low']:.3f} to {row['conf_high']:.3f}"
+    null = 1.0 if fake.scale == "log" else 0.0
+    clear = row["conf_low"] <= null <= row["conf_high"]
+    return Check(name, question, finding, "pass" if clear else "attention")
+
+
+def _randomization(
+    effects: Estimate[Any],
+    overall: Overall,
+    panel: Panel,
+    outcome: str,
+    eligible: Sequence[Any] | None,
+    draws: int,
+    rng: int,
+    n_jobs: int,
+) -> Check:
+    question = "Would such an effect appear if other areas had been chosen?"
+    name = "randomization in the pool"
+    try:
+        test = randomize(overall, panel, outcome, eligible=eligible, draws=draws, rng=rng, n_jobs=n_jobs)
+    except (DesignError, NumericalError) as refused:
+        return Check(name, question, refused.what, "not possible")
+    finding = f"p = {test.p_value:.3f} ({test.distribution}; smallest attainable {test.p_min:.2g})"
+    headline = effects.where(group="overall").to_frame().iloc[0]["p_value"]
+    if not np.isfinite(headline):
+        return Check(name, question, finding, "pass" if test.p_min <= ALPHA else "attention")
+    mixed = (headline < ALPHA) != (test.p_value < ALPHA)
+    if mixed:
+        finding += f"; mixed evidence: the headline's p is {headline:.3f}"
+    return Check(name, question, finding, "attention" if mixed else "pass")
+
+
+def _concentration(panel: Panel) -> Check:
+    question = "Do enough areas stand behind the comparison?"
+    treated = int((np.isfinite(panel.cohort) & ~panel.always_treated).sum())
+    controls = int((~np.isfinite(panel.cohort)).sum())
+    finding = f"{treated} treated and {controls} never-treated areas"
+    if treated < 20:
+        finding += "; few treated areas: intervals use t with few degrees of freedom"
+    return Check("number of areas", question, finding, "pass" if treated >= 6 and controls >= 20 else "attention")

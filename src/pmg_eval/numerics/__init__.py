@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: least squares, absorption, sums, simplex problems (L0)."""

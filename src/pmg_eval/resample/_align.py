@@ -1,0 +1,25 @@
+"""Values of a re-estimate in the order of the terms of the first estimate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pmg_eval.estimate import Estimate
+from pmg_eval.numerics.rows import Array
+
+
+def label_keys(estimate: Estimate[Any]) -> pd.Index[Any]:
+    """One hashable label per term."""
+    labels = estimate.labels
+    if not labels:
+        return pd.RangeIndex(len(estimate))
+    return pd.Index(list(zip(*(estimate.terms[name].astype(str) for name in labels), strict=True)), tupleize_cols=False)
+
+
+def aligned(estimate: Estimate[Any], keys: pd.Index[Any]) -> Array:
+    """Values of ``estimate`` at ``keys``; NaN where it has no such term."""
+    position = label_keys(estimate).get_indexer(keys)
+    return np.where(position >= 0, estimate.values[np.maximum(position, 0)], np.nan)

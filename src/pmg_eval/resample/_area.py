@@ -1,0 +1,211 @@
+"""Effects of single areas, real or placebo, from any estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pmg_eval.errors import DataError, DesignError, InferenceError, NumericalError
+from pmg_eval.estimate import Estimate, Influence, Provenance
+from pmg_eval.estimate.scales import ScaleName
+from pmg_eval.numerics.rows import Array
+from pmg_eval.panel import Panel
+from pmg_eval.resample._tasks import run
+from pmg_eval.typing import Estimator
+
+
+@dataclass(frozen=True, eq=False)
+class AreaEffects:
+    """One effect per area: values on the natural scale, size, and the influence of the *other* units on each.
+
+    Attributes
+    ----------
+    units : Index (k); values, cohort, size, weight : (k,); n_control : (k,) int
+    others : (m, k) float or None
+        Contributions (psi / n) of never-treated units: the error that areas share through their controls.
+    joint : bool
+        All areas came from one fit of an estimator with unit labels.
+    """
+
+    units: pd.Index[Any]
+    values: Array
+    cohort: Array
+    size: Array
+    weight: Array
+    n_control: Any
+    others: Array | None
+    scale: ScaleName
+    estimand: str
+    joint: bool
+    provenance: Provenance
+
+
+def _sizes(panel: Panel, units: pd.Index[Any], cohort: Array, estimate_weight: Array, scale: ScaleName) -> Array:
+    """Events expected after the start for ratios; else mean exposure; else one."""
+    if scale == "log":
+        return np.maximum(estimate_weight, np.finfo(float).tiny)
+    if panel.exposure is None:
+        return np.ones(len(units))
+    wide = panel.wide_rows(panel.exposure)
+    return np.asarray(np.nanmean(wide[panel.units.get_indexer(units)], axis=1))
+
+
+def area_effects(estimator: Estimator, panel: Panel, outcome: str) -> AreaEffects:
+    """Effects of the treated areas of a panel.
+
+    Raises
+    ------
+    DesignError
+        No treated area has an effect.
+    """
+    first = estimator(panel, outcome)
+    if "unit" in first.terms:
+        return _joint(first.average(by="unit"), panel)
+    treated = np.flatnonzero(np.isfinite(panel.cohort) & ~panel.always_treated & (panel.cohort <= panel.time_codes[-1]))
+    return _one_by_one(estimator, panel, outcome, treated, first.provenance)
+
+
+def _joint(units: Estimate[Any], panel: Panel) -> AreaEffects:
+    labels = pd.Index(units.terms["unit"])
+    position = panel.units.get_indexer(labels)
+    cohort = panel.cohort[position]
+    weight = units.terms["weight"].to_numpy(dtype=np.float64)
+    law = units.uncertainty
+    others = None
+    if isinstance(law, Influence):
+        never = ~np.isfinite(panel.cohort[panel.units.get_indexer(pd.Index(law.rows["unit"]))])
+        others = law.psi.dense()[never] / law.n
+    n_control = (
+        units.terms["n_control"].to_numpy() if "n_control" in units.terms else (~np.isfinite(panel.cohort)).sum()
+    )
+    return AreaEffects(
+        labels,
+        units.values,
+        cohort,
+        _sizes(panel, labels, cohort, weight, units.scale),
+        weight,
+        n_control,
+        others,
+        units.scale,
+        str(units.terms["estimand"].iloc[0]),
+        True,
+        units.provenance,
+    )
+
+
+def _one_by_one(estimator: Estimator, panel: Panel, outcome: str, treated: Any, provenance: Provenance) -> AreaEffects:
+    never = ~np.isfinite(panel.cohort)
+    kept, singles = [], []
+    for unit in treated:
+        mask = never.copy()
+        mask[unit] = True
+        try:
+            single = estimator(panel.select(mask), outcome)
+        except (DesignError, NumericalError, DataError, InferenceError):
+            continue  # this area has no effect under the estimator (no pre-period, no overlap)
+        kept.append(unit)
+        singles.append(single if len(single) == 1 else single.average())
+    if not kept:
+        raise DesignError("PMG-NO-AREA", "no treated area has an effect under this estimator")
+    others = None
+    if all(isinstance(single.uncertainty, Influence) for single in singles):
+        others = np.column_stack([_contributions(single, panel.units[never]) for single in singles])
+    labels = panel.units[kept]
+    weight = np.array([_weight(single) for single in singles])
+    cohort = panel.cohort[kept]
+    head = singles[0]
+    return AreaEffects(
+        labels,
+        np.array([single.values[0] for single in singles]),
+        cohort,
+        _sizes(panel, labels, cohort, weight, head.scale),
+        weight,
+        int(never.sum()),
+        others,
+        head.scale,
+        str(head.terms["estimand"].iloc[0]) if "estimand" in head.terms else "att",
+        False,
+        provenance,
+    )
+
+
+def _weight(single: Estimate[Any]) -> float:
+    return float(single.terms["weight"].iloc[0]) if "weight" in single.terms else 1.0
+
+
+def _contributions(single: Estimate[Any], never: pd.Index[Any]) -> Array:
+    law = single.uncertainty
+    if not isinstance(law, Influence):
+        raise InferenceError("PMG-NO-INFLUENCE", "influence values expected", fix="report a bug")
+    law = law.by_unit()
+    position = pd.Index(law.rows["unit"]).get_indexer(never)
+    return np.where(position >= 0, law.psi.dense()[np.maximum(position, 0), 0] / law.n, 0.0)
+
+
+def placebo_effects(
+    estimator: Estimator,
+    panel: Panel,
+    outcome: str,
+    cohort: float,
+    pool: Any,
+    effects: AreaEffects,
+    batches: int,
+    n_jobs: int,
+) -> AreaEffects:
+    """Effects of the eligible areas as if they had started with ``cohort``; real treated areas are left out."""
+    untreated = panel.select(~np.isfinite(panel.cohort))
+    members = np.flatnonzero(pool[~np.isfinite(panel.cohort)])
+    if effects.joint:
+        # never more than a third of the comparison areas at once
+        count = int(np.clip(batches, 3, len(members)))
+        groups = [members[start::count] for start in range(count)]
+    else:
+        groups = [members[i : i + 1] for i in range(len(members))]
+    task: Callable[[Any], AreaEffects | None] = lambda group: _as_if(estimator, untreated, outcome, cohort, group)  # noqa: E731
+    found = [part for part in run(task, groups, n_jobs) if part is not None]
+    if not found:
+        raise DesignError(
+            "PMG-NO-PLACEBO", "no placebo area could be estimated", fix="check the pre-periods of the pool"
+        )
+    values = np.concatenate([part.values for part in found])
+    units = found[0].units.append([part.units for part in found[1:]])
+    order = np.argsort(untreated.units.get_indexer(units))
+    return AreaEffects(
+        units[order],
+        values[order],
+        np.full(len(units), cohort),
+        np.concatenate([part.size for part in found])[order],
+        np.concatenate([part.weight for part in found])[order],
+        effects.n_control,
+        None,
+        found[0].scale,
+        effects.estimand,
+        effects.joint,
+        effects.provenance,
+    )
+
+
+def _as_if(estimator: Estimator, untreated: Panel, outcome: str, cohort: float, group: Any) -> AreaEffects | None:
+    assigned = np.full(untreated.n_units, np.inf)
+    assigned[group] = cohort
+    try:
+        return area_effects(estimator, untreated.with_cohort(assigned), outcome)
+    except (DesignError, NumericalError, InferenceError):
+        return None
+
+
+def control_error(effects: AreaEffects) -> Array:
+    """Covariance (k, k) of the error that areas share through their controls, on the interval's scale."""
+    from pmg_eval.estimate.scales import SCALES
+
+    k = len(effects.values)
+    if effects.others is None:
+        return np.zeros((k, k))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = np.abs(SCALES[effects.scale].slope(effects.values))
+    scaled = effects.others * np.where(np.isfinite(slope), slope, 0.0)
+    return np.asarray(scaled.T @ scaled)

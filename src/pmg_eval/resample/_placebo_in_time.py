@@ -1,0 +1,52 @@
+"""A programme that started earlier than it did, on the years before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pmg_eval.errors import DesignError
+from pmg_eval.estimate import Estimate
+from pmg_eval.panel import Panel
+from pmg_eval.typing import Estimator
+
+
+def placebo_in_time(estimator: Estimator, panel: Panel, outcome: str, *, periods: int = 2) -> Estimate[Any]:
+    """Estimate a start ``periods`` earlier, without the real treated periods: there should be no effect.
+
+    Parameters
+    ----------
+    estimator : callable
+        ``estimator(panel, outcome) -> Estimate``.
+    panel, outcome : Panel, str
+    periods : int
+        How much earlier; each cohort keeps its own order.
+
+    Returns
+    -------
+    Estimate
+        Whatever the estimator returns on the shortened panel. Its effects are those of a programme that was not there.
+
+    Raises
+    ------
+    DesignError
+        No cohort has two or more periods left before the fake start.
+
+    Notes
+    -----
+    A gap from zero means diverging trends, anticipation, or regression to the mean after selection on the outcome.
+    """
+    if periods < 1:
+        raise DesignError("PMG-PLACEBO-TIME", f"periods={periods} must be at least 1")
+    start = panel.cohort[panel.row_unit]
+    code = panel.time_codes[panel.row_time]
+    before = panel.select_rows(code < start)
+    fake = before.cohort - periods
+    if not (np.isfinite(fake) & (fake > before.time_codes[0])).any():
+        raise DesignError(
+            "PMG-PLACEBO-TIME",
+            f"no area has a period before a start {periods} periods earlier",
+            fix="fewer `periods`, or a panel that begins earlier",
+        )
+    return estimator(before.with_cohort(fake), outcome)
