@@ -114,8 +114,8 @@ pytest-other: $(VENV)/.test
 
 # --- the rest --------------------------------------------------------------------------------------------------------
 
-bench:
-	@"$(PYTHON)" benchmarks/run.py
+bench: $(VENV)/.made
+	@$(RUN) benchmarks/run.py
 
 format: $(VENV)/.dev
 	@$(RUN) -m ruff check --fix-only --quiet .

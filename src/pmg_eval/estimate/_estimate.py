@@ -12,8 +12,9 @@ import pandas as pd
 from pmg_eval.errors import DataError, InferenceError
 from pmg_eval.estimate import adapters, display, serialize
 from pmg_eval.estimate.average import By, Overall, average
+from pmg_eval.estimate.bands import band
 from pmg_eval.estimate.carriers import Influence, Uncertainty
-from pmg_eval.estimate.inference import band, to_frame, wald_test
+from pmg_eval.estimate.inference import to_frame, wald_test
 from pmg_eval.estimate.kernels import Dependence, independent
 from pmg_eval.estimate.nouns import Test
 from pmg_eval.estimate.provenance import Provenance
@@ -24,7 +25,12 @@ from pmg_eval.numerics.rows import Array
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-D = TypeVar("D")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as _TypeVar
+
+    D = _TypeVar("D", default=Any)  # a bare ``Estimate`` is an Estimate of any details
+else:
+    D = TypeVar("D")
 
 
 def _no_law(what: str) -> InferenceError:

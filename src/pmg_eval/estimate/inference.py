@@ -1,4 +1,4 @@
-"""From a law of the error to intervals, simultaneous bands and tests: written once for every estimator."""
+"""From a law of the error to intervals and tests: written once for every estimator."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pandas as pd
 from pmg_eval.errors import DataError, InferenceError
 from pmg_eval.estimate.carriers import Draws, Influence
 from pmg_eval.estimate.guard import Guard, guard, unguarded
-from pmg_eval.estimate.kernels import Clustered, group_codes
+from pmg_eval.estimate.kernels import Clustered
 from pmg_eval.estimate.nouns import Test
 from pmg_eval.estimate.scales import SCALES
 from pmg_eval.estimate.support_intervals import RULES
-from pmg_eval.estimate.terms import NOTES, REFERENCE, SUPPORT
+from pmg_eval.estimate.terms import REFERENCE, SUPPORT
 from pmg_eval.numerics.rows import Array
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def check_level(level: float) -> None:
         raise DataError("PMG-LEVEL", f"level={level} must lie between 0 and 1", fix="for example 0.95")
 
 
-def _guard_of(estimate: Estimate[Any], guarded: bool) -> Guard:
+def guard_of(estimate: Estimate[Any], guarded: bool) -> Guard:
+    """The guard of an estimate, or raw algebra."""
     if estimate.uncertainty is None or not guarded:
         return unguarded(len(estimate))
     return guard(estimate.uncertainty, estimate.terms, estimate.dependence)
@@ -44,7 +45,7 @@ def to_frame(estimate: Estimate[Any], level: float, guarded: bool) -> pd.DataFra
     status = terms["status"].astype(str).to_numpy(dtype=object)
     method = terms["method"].astype(str).to_numpy(dtype=object)
     if estimate.uncertainty is not None:
-        care = _guard_of(estimate, guarded)
+        care = guard_of(estimate, guarded)
         numbers = (
             _by_draws(estimate, level) if isinstance(estimate.uncertainty, Draws) else _by_wald(estimate, level, care)
         )
@@ -86,22 +87,18 @@ def _method(estimate: Estimate[Any], guarded: bool) -> str:
 
 def _by_wald(estimate: Estimate[Any], level: float, care: Guard) -> dict[str, Array]:
     """Wald on the estimate's scale with t quantiles."""
-    from scipy import stats
-
     scale = SCALES[estimate.scale]
     with np.errstate(all="ignore"):
         se = estimate.se * care.factor
         slope = np.abs(scale.slope(estimate.values))
         centre = scale.to(estimate.values)
-        quantile = _t(stats, (1 + level) / 2, care.df)
+        quantile = t_quantile((1 + level) / 2, care.df)
         low, high = (scale.back(centre + side * quantile * slope * se) for side in (-1, 1))
         if not scale.increasing:
             low, high = high, low
         distance = estimate.values * np.nan if np.isnan(scale.null) else centre - scale.null_on_scale()
         statistic = np.where(slope * se > 0, distance / (slope * se), np.nan)
-        p_value = 2 * np.where(
-            np.isfinite(care.df), stats.t.sf(np.abs(statistic), care.df), stats.norm.sf(np.abs(statistic))
-        )
+        p_value = _two_sided_p(statistic, care.df)
         # No variation at all is not certainty: an interval of width zero is not shown.
         flat = ~(se > 0)
     return {
@@ -114,9 +111,22 @@ def _by_wald(estimate: Estimate[Any], level: float, care: Guard) -> dict[str, Ar
     }
 
 
-def _t(stats: Any, probability: float, df: Array) -> Array:
+def t_quantile(probability: float, df: Array) -> Array:
+    """Quantile of t, or of the normal where df is infinite."""
+    from scipy import special  # scipy.stats would cost half a second at first use
+
     finite = np.isfinite(df)
-    return np.asarray(np.where(finite, stats.t.ppf(probability, np.where(finite, df, 1)), stats.norm.ppf(probability)))
+    return np.asarray(
+        np.where(finite, special.stdtrit(np.where(finite, df, 1.0), probability), special.ndtri(probability))
+    )
+
+
+def _two_sided_p(statistic: Array, df: Array) -> Array:
+    from scipy import special
+
+    size = -np.abs(statistic)
+    finite = np.isfinite(df)
+    return np.asarray(2 * np.where(finite, special.stdtr(np.where(finite, df, 1.0), size), special.ndtr(size)))
 
 
 def _by_draws(estimate: Estimate[Any], level: float) -> dict[str, Array]:
@@ -157,110 +167,12 @@ def _support_rules(estimate: Estimate[Any], level: float, numbers: dict[str, Arr
         numbers["conf_high"] = np.where(chosen, high, numbers["conf_high"])
 
 
-def _generator(rng: int | np.random.Generator | None) -> tuple[np.random.Generator, int | None]:
-    """A generator and the seed to record (drawn when none is given)."""
-    if isinstance(rng, np.random.Generator):
-        return rng, None
-    seed = int(np.random.SeedSequence().generate_state(1)[0]) if rng is None else int(rng)
-    return np.random.default_rng(seed), seed
-
-
-def band(
-    estimate: Estimate[Any],
-    level: float,
-    rng: int | np.random.Generator | None,
-    draws: int,
-    method: str,
-    guarded: bool,
-) -> pd.DataFrame:
-    """See :meth:`Estimate.band`."""
-    check_level(level)
-    if method not in ("gaussian", "multiplier"):
-        raise DataError("PMG-OPTION", f"unknown method {method!r}", fix='"gaussian" or "multiplier"')
-    frame = to_frame(estimate, level, guarded)
-    used = np.flatnonzero(np.isfinite(frame["std_error"]) & (frame["std_error"] > 0))
-    if len(used) == 0:
-        raise InferenceError(
-            "PMG-NO-SE", "no term has a standard error, so there is no band", fix="see the column status"
-        )
-    part = estimate.take(used)
-    care = _guard_of(part, guarded)
-    generator, seed = _generator(rng)
-    largest = _largest_deviations(part, care, generator, draws, method)
-    rank = int(np.ceil(level * (draws + 1))) - 1
-    critical = float(np.sort(largest)[min(rank, draws - 1)])
-    # Never narrower than the pointwise interval, which Monte-Carlo error could otherwise make it.
-    from scipy import stats
-
-    critical = max(critical, float(_t(stats, (1 + level) / 2, care.df).max()))
-    scale = SCALES[estimate.scale]
-    value, se = part.values, part.se * care.factor
-    slope = np.abs(scale.slope(value))
-    sides = [scale.back(scale.to(value) + side * critical * slope * se) for side in (-1, 1)]
-    low, high = sides if scale.increasing else sides[::-1]
-    for name, numbers in (("conf_low", low), ("conf_high", high)):
-        column = np.full(len(frame), np.nan)
-        column[used] = numbers
-        frame[name] = column
-    frame.attrs.update(critical_value=critical, seed=seed, draws=draws, band=method)
-    return frame
-
-
-def _largest_deviations(
-    estimate: Estimate[Any], care: Guard, generator: np.random.Generator, draws: int, method: str
-) -> Array:
-    """Largest |t| over the terms in every draw; heavier tails where the guard has few degrees of freedom."""
-    law = estimate.uncertainty
-    if isinstance(law, Draws):
-        return np.asarray((np.abs(law.errors) / estimate.se).max(axis=1))
-    if method == "multiplier":
-        if not isinstance(law, Influence):
-            raise InferenceError("PMG-NO-INFLUENCE", "multiplier draws need influence values", fix='method="gaussian"')
-        largest = _multiplier(law, estimate, generator, draws)
-    else:
-        root = _root(estimate.cov() / np.outer(estimate.se, estimate.se))
-        largest = np.empty(draws)
-        step = max(1, 2_000_000 // max(len(estimate), 1))
-        for start in range(0, draws, step):
-            size = min(step, draws - start)
-            block = generator.standard_normal((size, root.shape[1])) @ root.T
-            largest[start : start + size] = np.abs(block).max(axis=1)
-    df = float(care.df.min())
-    if np.isfinite(df):  # a multivariate t: one chi-square for all terms
-        largest = largest / np.sqrt(generator.chisquare(df, draws) / df)
-    return largest
-
-
-def _multiplier(law: Influence, estimate: Estimate[Any], generator: np.random.Generator, draws: int) -> Array:
-    rows = law.psi
-    if isinstance(estimate.dependence, Clustered):
-        if len(estimate.dependence.by) > 1:
-            raise InferenceError(
-                "PMG-MULTIPLIER", "multiplier draws need one cluster variable", fix='method="gaussian"'
-            )
-        rows = rows.sum_rows(*group_codes(law, estimate.dependence.by))
-    standard = rows.dense() / (law.n * estimate.se)
-    largest = np.empty(draws)
-    step = max(1, 20_000_000 // max(len(standard), 1))
-    for start in range(0, draws, step):
-        size = min(step, draws - start)
-        signs = generator.integers(0, 2, (size, len(standard)), dtype=np.int8) * 2.0 - 1.0
-        largest[start : start + size] = np.abs(signs @ standard).max(axis=1)
-    return largest
-
-
-def _root(correlation: Array) -> Array:
-    """A matrix square root that tolerates singular correlations (collinear terms)."""
-    value, vector = np.linalg.eigh((correlation + correlation.T) / 2)
-    return np.asarray(vector * np.sqrt(np.clip(value, 0, None)))
-
-
 def wald_test(estimate: Estimate[Any], hypothesis: Any, value: Any, guarded: bool) -> Test:
     """See :meth:`Estimate.test`."""
-    from scipy import stats
+    from scipy import special
 
     words, part, matrix, target = _restriction(estimate, hypothesis, value)
-    care = _guard_of(part, guarded)
+    care = guard_of(part, guarded)
     touched = np.any(matrix != 0, axis=0)
     alone = [why for why, used in zip(care.reason, touched, strict=True) if used and why]
     if alone:
@@ -282,9 +194,9 @@ def wald_test(estimate: Estimate[Any], hypothesis: Any, value: Any, guarded: boo
     statistic = float(gap @ np.linalg.solve(cov, gap))
     df = float(care.df[touched].min())
     if np.isfinite(df):
-        p_value = float(stats.f.sf(statistic / q, q, df))
+        p_value = float(special.fdtrc(q, df, statistic / q))
         return _test(words, statistic / q, p_value, f"F({q}, {df:.4g})", estimate, guarded)
-    return _test(words, statistic, float(stats.chi2.sf(statistic, q)), f"chi-squared({q})", estimate, guarded)
+    return _test(words, statistic, float(special.chdtrc(q, statistic)), f"chi-squared({q})", estimate, guarded)
 
 
 def _test(words: str, statistic: float, p_value: float, law: str, estimate: Estimate[Any], guarded: bool) -> Test:
@@ -325,4 +237,4 @@ def _restriction(estimate: Estimate[Any], hypothesis: Any, value: Any) -> tuple[
     return "A theta = value", estimate, matrix, np.broadcast_to(np.asarray(value, dtype=np.float64), (len(matrix),))
 
 
-__all__ = ["NOTES", "band", "to_frame", "wald_test"]
+__all__ = ["check_level", "guard_of", "t_quantile", "to_frame", "wald_test"]

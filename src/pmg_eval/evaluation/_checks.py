@@ -16,6 +16,7 @@ from pmg_eval.resample import JackknifeDetails, placebo_in_time, randomize
 from pmg_eval.typing import Estimator
 
 ALPHA = 0.05
+FEW = 5  # a pre-period that rests on fewer areas says little about all of them
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,12 @@ def all_checks(
 
 
 def _pre(effects: Estimate[Any]) -> Estimate[Any]:
+    """Pre-treatment effects that can be tested: with a standard error, and on at least five areas where there are."""
     study = effects.where(group="event_time")
-    before = (study.terms["event_time"] < 0).to_numpy(dtype=bool, na_value=False)
-    usable = before & np.isfinite(study.values) & (study.terms["status"] != "reference").to_numpy()
-    return study.take(np.flatnonzero(usable))
+    frame = study.to_frame()
+    enough = min(FEW, int(frame["n_treated"].max()))
+    usable = (frame["event_time"] < 0) & (frame["std_error"] > 0) & (frame["n_treated"] >= enough)
+    return study.take(np.flatnonzero(usable.to_numpy(dtype=bool, na_value=False)))
 
 
 def _pre_trend(effects: Estimate[Any]) -> Check:

@@ -82,8 +82,8 @@ def evaluate(
     chosen: Family = family or family_of(panel, outcome)
     # areas and periods of the complete case the estimators will use, so that all parts speak of the same data
     panel = panel.for_outcome(outcome)
-    estimator = partial(did.imputation, family=chosen, anticipation=anticipation)
-    effects = _effects(Parts(estimator), panel, outcome, n_jobs)
+    estimator = partial(did.imputation, family=chosen, anticipation=anticipation, pretrend=False)
+    effects = _effects(Parts(partial(estimator, pretrend=True)), panel, outcome, n_jobs)
     areas = effect_per_area(panel, outcome, estimator=estimator, eligible=eligible, rng=rng, n_jobs=n_jobs)
     other = partial(did.group_time, family=chosen, anticipation=anticipation)
     agreement, table = _agreement(estimator, other, panel, outcome)

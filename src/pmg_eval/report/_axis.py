@@ -144,6 +144,7 @@ class EffectAxis:
 
 def _limits(value: Array, ends: list[Array], null: float) -> tuple[float, float]:
     """Bounds around no effect and the ordinary estimates, each with at most four times a shorter interval's length."""
+    value = np.where(np.isfinite(value), value, np.nan)  # a ratio of zero lies at minus infinity
     finite = value[np.isfinite(value)]
     if len(finite) == 0:
         centre = null if math.isfinite(null) else 0.0
@@ -156,7 +157,7 @@ def _limits(value: Array, ends: list[Array], null: float) -> tuple[float, float]
     allowed = max(2 * longest, 3 * spread)
     bounds = [middle, *finite[np.abs(finite - middle) <= allowed]]
     for end in ends:
-        near = np.isfinite(end) & (np.abs(value - middle) <= allowed)
+        near = ~np.isnan(end) & (np.abs(value - middle) <= allowed)
         bounds += list(np.clip(end[near], value[near] - longest, value[near] + longest))
     bounds += [null] if math.isfinite(null) else []
     low, high = float(min(bounds)), float(max(bounds))

@@ -71,15 +71,15 @@ def page(evaluation: EvaluationLike) -> str:
     DataError
         ``PMG-EXTRA`` without jinja2 or matplotlib.
     """
-    template = _template()
+    require("jinja2")
+    require("matplotlib")
     with default_style():
         context = _context(evaluation)
-    return template.render(context)
+    return _template().render(context)
 
 
 @cache
 def _template() -> Template:
-    require("jinja2")
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -148,8 +148,8 @@ def _overall(evaluation: EvaluationLike) -> dict[str, Any] | None:
             lambda width: forest(part, level=LEVEL, width=width, sort=False),
             "Effect overall and per wave",
             forest_text(frame, measure, "row"),
-            "Effect over all waves and per wave. The bar is the 95 % interval; the vertical line is no effect. An arrow "
-            "means that the interval goes on outside the figure.",
+            "Effect over all waves and per wave. The bar is the 95 % interval; the vertical line is no effect. "
+            "An arrow means that the interval goes on outside the figure.",
         )
     return shown
 

@@ -1,0 +1,175 @@
+r"""Simultaneous (sup-t) bands.
+
+Each term has its own degrees of freedom (the guard's), so the terms are compared by pointwise p-values: the band takes
+the largest :math:`p^*` for which all terms stay within their own t quantile :math:`t_{df_j}(1-p^*/2)` in a share
+``level`` of the draws. A term that rests on two areas gets a wide interval of its own without widening the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from pmg_eval.errors import DataError, InferenceError
+from pmg_eval.estimate.carriers import Draws, Influence
+from pmg_eval.estimate.guard import Guard
+from pmg_eval.estimate.inference import check_level, guard_of, t_quantile, to_frame
+from pmg_eval.estimate.kernels import Clustered, group_codes
+from pmg_eval.estimate.scales import SCALES
+from pmg_eval.numerics.rows import Array
+
+if TYPE_CHECKING:
+    from pmg_eval.estimate._estimate import Estimate
+
+_CHUNK = 2_000_000
+
+
+def band(
+    estimate: Estimate[Any],
+    level: float,
+    rng: int | np.random.Generator | None,
+    draws: int,
+    method: str,
+    guarded: bool,
+) -> pd.DataFrame:
+    """See :meth:`Estimate.band`."""
+    from scipy import special
+
+    check_level(level)
+    if method not in ("gaussian", "multiplier"):
+        raise DataError("PMG-OPTION", f"unknown method {method!r}", fix='"gaussian" or "multiplier"')
+    frame = to_frame(estimate, level, guarded)
+    used = np.flatnonzero(np.isfinite(frame["std_error"]) & (frame["std_error"] > 0))
+    if len(used) == 0:
+        raise InferenceError(
+            "PMG-NO-SE", "no term has a standard error, so there is no band", fix="see the column status"
+        )
+    part = estimate.take(used)
+    care = guard_of(part, guarded)
+    generator, seed = _generator(rng)
+    if isinstance(part.uncertainty, Draws):
+        pointwise, critical = np.nan, _from_draws(part.uncertainty, level)
+        half = critical * part.se
+    else:
+        pointwise = _pointwise(part, care, level, generator, draws, method)
+        critical = float(-special.ndtri(pointwise / 2))
+        half = t_quantile(1 - pointwise / 2, care.df) * part.se * care.factor
+    scale = SCALES[estimate.scale]
+    half = half * np.abs(scale.slope(part.values))
+    sides = [scale.back(scale.to(part.values) + side * half) for side in (-1, 1)]
+    low, high = sides if scale.increasing else sides[::-1]
+    for name, numbers in (("conf_low", low), ("conf_high", high)):
+        column = np.full(len(frame), np.nan)
+        column[used] = numbers
+        frame[name] = column
+    frame.attrs.update(critical_value=critical, pointwise_p=pointwise, seed=seed, draws=draws, band=method)
+    return frame
+
+
+def _generator(rng: int | np.random.Generator | None) -> tuple[np.random.Generator, int | None]:
+    """A generator and the seed to record (drawn when none is given)."""
+    if isinstance(rng, np.random.Generator):
+        return rng, None
+    seed = int(np.random.SeedSequence().generate_state(1)[0]) if rng is None else int(rng)
+    return np.random.default_rng(seed), seed
+
+
+def _from_draws(law: Draws, level: float) -> float:
+    """Quantile of the largest standardized error of the law itself."""
+    largest = np.sort((np.abs(law.errors) / law.errors.std(axis=0, ddof=1)).max(axis=1))
+    rank = int(np.ceil(level * (len(largest) + 1)))
+    if rank > len(largest):
+        raise InferenceError("PMG-LEVEL", f"{len(largest)} draws cannot give a {level:.4g} band", fix="more draws")
+    return float(largest[rank - 1])
+
+
+def _pointwise(
+    estimate: Estimate[Any], care: Guard, level: float, generator: np.random.Generator, draws: int, method: str
+) -> float:
+    """The pointwise p at which all terms hold together with probability ``level``; at most 1 - level."""
+    rank = int(np.ceil(level * (draws + 1)))
+    if rank > draws:
+        raise InferenceError("PMG-LEVEL", f"{draws} draws cannot give a {level:.4g} band", fix="more draws")
+    outside_allowed = draws - rank
+    # Only draws in which some term leaves its pointwise interval can decide.
+    pointwise = t_quantile((1 + level) / 2, care.df)
+    kept = [block[(block > pointwise).any(axis=1)] for block in _deviations(estimate, care, generator, draws, method)]
+    deviation = np.concatenate(kept)
+    low, high = -60.0, float(np.log(1 - level))
+    if len(deviation) <= outside_allowed:
+        return 1 - level
+    for _ in range(48):  # bisection in log p
+        middle = (low + high) / 2
+        critical = t_quantile(-np.expm1(middle - np.log(2)), care.df)
+        if (deviation > critical).any(axis=1).sum() > outside_allowed:
+            high = middle
+        else:
+            low = middle
+    return float(np.exp(low))
+
+
+def _deviations(
+    estimate: Estimate[Any], care: Guard, generator: np.random.Generator, draws: int, method: str
+) -> Iterator[Array]:
+    """Blocks (r, k) of |t| under no effect: correlated normals over one chi-square for all terms."""
+    if method == "multiplier":
+        rows = _multiplier_rows(estimate)
+        width = len(rows)
+    else:
+        root = _root(estimate.cov() / np.outer(estimate.se, estimate.se))
+        width = len(root)
+    inverse_root = _mixing(care.df)
+    step = max(1, _CHUNK // max(width, 1))
+    for start in range(0, draws, step):
+        size = min(step, draws - start)
+        if method == "multiplier":
+            signs = generator.integers(0, 2, (size, width), dtype=np.int8) * 2.0 - 1.0
+            block = np.abs(signs @ rows)
+        else:
+            block = np.abs(generator.standard_normal((size, width)) @ root.T)
+        yield block if inverse_root is None else block * inverse_root(generator.standard_normal(size))
+
+
+def _mixing(df: Array) -> Any:
+    """sqrt(df/chi2) of every term as a function of one normal score, so that all terms share their luck."""
+    from scipy import special
+
+    if not np.isfinite(df).any():
+        return None
+    grid = np.linspace(-6, 6, 481)
+    levels, position = np.unique(df, return_inverse=True)
+    probability = special.ndtr(grid)
+    table = np.ones((len(levels), len(grid)))
+    for row, value in enumerate(levels):
+        if np.isfinite(value):
+            table[row] = np.sqrt(value / (2 * special.gammaincinv(value / 2, probability)))
+
+    def factor(score: Array) -> Array:
+        found = np.column_stack([np.interp(score, grid, row) for row in table])
+        return np.asarray(found[:, position])
+
+    return factor
+
+
+def _multiplier_rows(estimate: Estimate[Any]) -> Array:
+    """Standardized contributions (rows or cluster sums) that random signs multiply."""
+    law = estimate.uncertainty
+    if not isinstance(law, Influence):
+        raise InferenceError("PMG-NO-INFLUENCE", "multiplier draws need influence values", fix='method="gaussian"')
+    rows = law.psi
+    if isinstance(estimate.dependence, Clustered):
+        if len(estimate.dependence.by) > 1:
+            raise InferenceError(
+                "PMG-MULTIPLIER", "multiplier draws need one cluster variable", fix='method="gaussian"'
+            )
+        rows = rows.sum_rows(*group_codes(law, estimate.dependence.by))
+    return np.asarray(rows.dense() / (law.n * estimate.se))
+
+
+def _root(correlation: Array) -> Array:
+    """A matrix square root that tolerates singular correlations (collinear terms)."""
+    value, vector = np.linalg.eigh((correlation + correlation.T) / 2)
+    return np.asarray(vector * np.sqrt(np.clip(value, 0, None)))
