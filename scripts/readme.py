@@ -8,9 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from docs.test_readme import README, executed  # noqa: E402
-
 import pmg_eval as pe  # noqa: E402
+from docs.test_readme import README, executed  # noqa: E402
 from pmg_eval import demo  # noqa: E402
 
 

@@ -9,7 +9,9 @@ import pytest
 import pmg_eval
 
 MODULES = sorted(
-    module.name for module in pkgutil.walk_packages(pmg_eval.__path__, "pmg_eval.") if not module.name.endswith("__main__")
+    module.name
+    for module in pkgutil.walk_packages(pmg_eval.__path__, "pmg_eval.")
+    if not module.name.endswith("__main__")
 )
 
 

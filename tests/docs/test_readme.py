@@ -7,8 +7,6 @@ import re
 import warnings
 from pathlib import Path
 
-import pytest
-
 from pmg_eval import PmgEvalWarning
 
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -60,8 +58,3 @@ def test_the_commands_are_the_makefile_s() -> None:
     for command in ("-m ruff check .", "-m ruff format --check .", "-m mypy", "-m pytest", "examples/castle.py"):
         assert command in makefile
         assert command in text
-
-
-@pytest.mark.parametrize("word", ["/work/", "/home/", "/tmp/"])
-def test_no_machine_paths(word: str) -> None:
-    assert word not in README.read_text(encoding="utf-8")

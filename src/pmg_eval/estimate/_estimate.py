@@ -41,6 +41,24 @@ def _no_law(what: str) -> InferenceError:
     )
 
 
+def _without_dust(difference: Estimate[None], parts: Estimate[Any], matrix: Array) -> Estimate[None]:
+    """Exact zeros where two terms are the same number computed twice: rounding has no p-value."""
+    law = difference.uncertainty
+    if law is None:
+        return difference
+    size = np.abs(matrix)
+    with np.errstate(invalid="ignore"):
+        same = difference.se <= 1e-10 * (size @ np.nan_to_num(parts.se))
+        same &= np.abs(difference.values) <= 1e-10 * (size @ np.nan_to_num(np.abs(parts.values) + parts.se))
+    if not same.any():
+        return difference
+    from scipy import sparse
+
+    kept = sparse.diags_array(np.where(same, 0.0, 1.0)).tocsr()
+    kept.eliminate_zeros()
+    return replace(difference, values=np.where(same, 0.0, difference.values), uncertainty=law.map(kept))
+
+
 @dataclass(frozen=True, eq=False)
 class Estimate(Generic[D]):
     r"""Numbers, their labels and the law of their error.
@@ -72,13 +90,17 @@ class Estimate(Generic[D]):
     dependence: Dependence = field(default_factory=independent)
 
     def __post_init__(self) -> None:
+        values = np.asarray(self.values, dtype=np.float64).view()
+        values.flags.writeable = False
+        object.__setattr__(self, "values", values)
         if self.values.shape != (len(self.terms),):
             raise DataError("PMG-TERMS", f"{self.values.shape} values but {len(self.terms)} terms", fix="report a bug")
         if self.scale not in SCALES:
             raise DataError("PMG-SCALE", f"unknown scale {self.scale!r}", fix=f"one of {', '.join(SCALES)}")
         missing = [name for name in ("interval", "method", "status") if name not in self.terms]
-        if missing:
-            object.__setattr__(self, "terms", make_terms(dict(self.terms), len(self.terms)))
+        if missing or not isinstance(self.terms.index, pd.RangeIndex):
+            terms = self.terms.reset_index(drop=True)
+            object.__setattr__(self, "terms", make_terms(dict(terms), len(terms)))
 
     # -- reading ------------------------------------------------------------------------------------------------------
     def __len__(self) -> int:
@@ -99,7 +121,18 @@ class Estimate(Generic[D]):
         """
         if self.uncertainty is None:
             raise _no_law("a covariance")
+        if dependence is not None:
+            self._need_rows(dependence)
         return self.uncertainty.cov(dependence or self.dependence)
+
+    def _need_rows(self, dependence: Dependence) -> None:
+        """Refuse a kernel where there are no influence rows left to weigh with it."""
+        if not isinstance(self.uncertainty, Influence) and dependence.name != self.dependence.name:
+            raise InferenceError(
+                "PMG-NO-INFLUENCE",
+                f"{dependence.name} needs influence values, which this estimate does not carry",
+                fix="choose the dependence before saving or resampling",
+            )
 
     @property
     def se(self) -> Array:
@@ -196,8 +229,9 @@ class Estimate(Generic[D]):
         return self.take(select(self.terms, conditions))
 
     def take(self, index: Any) -> Estimate[D]:
-        """The terms at these positions."""
-        index = np.asarray(index, dtype=np.int64)
+        """The terms at these positions (or where a mask is True)."""
+        index = np.asarray(index)
+        index = np.flatnonzero(index) if index.dtype == np.bool_ else index.astype(np.int64)
         law = None if self.uncertainty is None else self.uncertainty.take(index)
         terms = self.terms.iloc[index].reset_index(drop=True)
         return replace(self, values=self.values[index], terms=terms, uncertainty=law)
@@ -211,9 +245,13 @@ class Estimate(Generic[D]):
         terms : DataFrame (m), optional
             Labels of the new terms (default: ``contrast`` = 0..m-1).
         """
+        from scipy import sparse
+
         matrix = matrix if hasattr(matrix, "tocsr") else np.atleast_2d(np.asarray(matrix, dtype=np.float64))
         if matrix.shape[1] != len(self):
             raise DataError("PMG-SHAPE", f"a map of {matrix.shape} does not fit {len(self)} terms")
+        matrix = sparse.csr_array(matrix)  # a term with coefficient zero plays no part, even when it is NaN
+        matrix.eliminate_zeros()
         law = None if self.uncertainty is None else self.uncertainty.map(matrix)
         return Estimate(
             np.asarray(matrix @ self.values),
@@ -233,7 +271,7 @@ class Estimate(Generic[D]):
         columns["interval"] = interval.pop() if len(interval) == 1 and interval <= {"wald", "placebo"} else "wald"
         columns["method"] = method.pop() if len(method) == 1 else ""
         if "n_control" in self.terms:
-            used = np.abs(np.asarray(matrix @ np.eye(len(self)))) > 0
+            used = matrix.toarray() != 0
             controls = self.terms["n_control"].to_numpy(dtype=np.float64, na_value=np.nan)
             columns["n_control"] = np.where(used, controls, np.inf).min(axis=1)
         return make_terms(columns, m)
@@ -249,14 +287,24 @@ class Estimate(Generic[D]):
 
         A support rule (such as ``wilson``) does not survive it: the interval becomes Wald on ``scale``.
         """
-        slope = np.asarray(derivative(self.values), dtype=np.float64)
-        law = None if self.uncertainty is None else self.uncertainty.map(np.diag(slope))
+        from scipy import sparse
+
+        with np.errstate(all="ignore"):
+            values = np.asarray(function(self.values), dtype=np.float64)
+            slope = np.asarray(derivative(self.values), dtype=np.float64)
+        lost = np.isfinite(self.values) & ~np.isfinite(values)
+        slope = np.where(np.isfinite(slope) & ~lost, slope, np.nan)
+        law = None if self.uncertainty is None else self.uncertainty.map(sparse.diags_array(slope).tocsr())
         if isinstance(law, Influence) and isinstance(self.uncertainty, Influence):
-            law = replace(law, weight_psi=self.uncertainty.weight_psi)  # the weights do not change
-        terms = self.terms.assign(interval=self.terms["interval"].where(self.terms["interval"] == "placebo", "wald"))
+            # neither the weights nor who stands behind a term change
+            law = replace(law, weight_psi=self.uncertainty.weight_psi, treated=self.uncertainty.treated)
+        terms = self.terms.assign(
+            interval=self.terms["interval"].where(self.terms["interval"] == "placebo", "wald"),
+            status=self.terms["status"].mask(lost, "outside the domain of the map"),
+        )
         return replace(
             self,
-            values=np.asarray(function(self.values), dtype=np.float64),
+            values=np.where(lost, np.nan, values),
             terms=terms,
             uncertainty=law,
             scale=scale,
@@ -281,6 +329,8 @@ class Estimate(Generic[D]):
 
     def assuming(self, dependence: Dependence) -> Estimate[D]:
         """The same numbers under another dependence between rows."""
+        if self.uncertainty is not None:
+            self._need_rows(dependence)
         if isinstance(self.uncertainty, Influence):
             dependence.diagonal(self.uncertainty.take(np.arange(min(1, len(self)))))  # refuse now, not at print time
         return replace(self, dependence=dependence)
@@ -308,7 +358,8 @@ class Estimate(Generic[D]):
             raise DataError(
                 "PMG-CONTRAST", f"no two terms differ in {across!r} only", fix="check the labels with .terms"
             )
-        return self.map(np.array(rows), pd.DataFrame(heads))
+        matrix = np.array(rows)
+        return _without_dust(self.map(matrix, pd.DataFrame(heads)), self, matrix)
 
     # -- out ----------------------------------------------------------------------------------------------------------
     def to_dict(self, level: float = 0.95) -> dict[str, Any]:

@@ -26,11 +26,17 @@ if TYPE_CHECKING:
 By = Literal["event_time", "cohort", "period", "unit", "group"]
 Overall = Literal["simple", "cohort", "event_time", "period"]
 PRETREND = "pretrend"
+_LOST_PARTS = "leave out unidentified cells"
+_LOST = "leaves out"
 
 
 def average(estimate: Estimate[Any], by: By | None, overall: Overall, balance: int | None) -> Estimate[Any]:
     """See :meth:`Estimate.average`."""
     if by is not None:
+        if by not in ("event_time", "cohort", "period", "unit", "group"):
+            raise DataError(
+                "PMG-OPTION", f"unknown by={by!r}", fix='"event_time", "cohort", "period", "unit", "group" or None'
+            )
         return _grouped(estimate, [by], balance)
     if overall == "simple":
         return _grouped(estimate, [], balance)
@@ -39,13 +45,20 @@ def average(estimate: Estimate[Any], by: By | None, overall: Overall, balance: i
             "PMG-OPTION", f"unknown overall={overall!r}", fix='"simple", "cohort", "event_time" or "period"'
         )
     inner = _grouped(estimate, [overall], balance, post_only=True)
+    keep = _rows(estimate, [overall], balance, post_only=True)
     if overall == "cohort":
         # A cohort counts by its size, not by how long it was observed.
-        periods = estimate.terms.loc[_rows(estimate, [overall], balance, post_only=True)]
+        periods = estimate.terms.loc[keep & _usable(estimate)]
         inner = _rescaled(inner, periods.groupby("cohort", sort=False)["event_time"].nunique())
     else:
         inner = _equal_weights(inner)
-    return _grouped(inner, [], None, all_rows=True)
+    outer = _grouped(inner, [], None, all_rows=True)
+    n_lost = int((keep & ~np.isfinite(estimate.values)).sum())
+    return replace(
+        outer,
+        terms=_saying_lost(outer.terms, [n_lost] * len(outer)),
+        provenance=estimate.provenance.then(f"average(overall={overall!r}, balance={balance})"),
+    )
 
 
 def _rescaled(inner: Estimate[Any], counts: pd.Series[Any]) -> Estimate[Any]:
@@ -61,7 +74,8 @@ def _equal_weights(inner: Estimate[Any]) -> Estimate[Any]:
     law = inner.uncertainty
     if isinstance(law, Influence):
         law = replace(law, weight_psi=None)
-    return replace(inner, terms=inner.terms.assign(weight=1.0), uncertainty=law)
+    found = np.isfinite(inner.values)  # a period in which nothing is identified has no say
+    return replace(inner, terms=inner.terms.assign(weight=found.astype(np.float64)), uncertainty=law)
 
 
 def _rows(estimate: Estimate[Any], by: Sequence[str], balance: int | None, post_only: bool = False) -> Any:
@@ -109,31 +123,47 @@ def _grouped(
                 fix="effects of single areas: pmg_eval.effect_per_area or did.imputation",
             )
     keep = np.ones(len(terms), dtype=bool) if all_rows else _rows(estimate, by, balance, post_only)
-    weights = _weights(estimate)
-    usable = np.isfinite(estimate.values) & (weights > 0)
-    lost = keep & ~usable
-    index = np.flatnonzero(keep & usable)
-    if len(index) == 0:
-        raise InferenceError("PMG-NO-TERMS", "no identified term is left to average", where=_statuses(terms, lost))
+    weights, usable = _weights(estimate), _usable(estimate)
+    index = np.flatnonzero(keep)
+    if not usable[index].any():
+        raise InferenceError(
+            "PMG-NO-TERMS", "no identified term is left to average", where=_statuses(terms.iloc[index])
+        )
     codes, heads = _codes(terms, index, by)
     m = int(codes.max()) + 1
+    lost = ~np.isfinite(estimate.values[index])
+    n_lost = np.bincount(codes[lost & (terms["status"].to_numpy()[index] != REFERENCE)], minlength=m)
+    why = {code: "; ".join(_statuses(terms.iloc[index[codes == code]])) for code in _empty(codes, usable[index])}
+    index, codes = index[usable[index]], codes[usable[index]]
     weight, value = weights[index], estimate.values[index]
     total = np.bincount(codes, weight, minlength=m)
-    values = np.bincount(codes, weight * value, minlength=m) / total
+    with np.errstate(invalid="ignore"):  # a group without any identified term stays, as NaN with its reason
+        values = np.bincount(codes, weight * value, minlength=m) / total
     shape = (m, len(terms))
     linear = sparse.csr_array((weight / total[codes], (codes, index)), shape=shape)
     deviation = np.asarray((value - values[codes]) / total[codes])
     law = _law(estimate.uncertainty, linear, codes, index, deviation, shape)
     new_terms = _terms(terms, index, codes, heads, np.asarray(total, dtype=np.float64), law, estimate)
-    if lost.any():
-        new_terms = _mark_lost(new_terms, terms, lost, by)
+    status = new_terms["status"].to_numpy(dtype=object).copy()
+    for code, reason in why.items():
+        status[code] = reason or "no weight"
     return replace(
         estimate,
         values=values,
-        terms=new_terms,
+        terms=_saying_lost(new_terms.assign(status=status), np.where(np.isfinite(values), n_lost, 0)),
         uncertainty=law,
         provenance=estimate.provenance.then(f"average(by={list(by) or None}, balance={balance})"),
     )
+
+
+def _usable(estimate: Estimate[Any]) -> Any:
+    """Terms that can enter an average: a value, and a weight above zero."""
+    return np.isfinite(estimate.values) & (_weights(estimate) > 0)
+
+
+def _empty(codes: Any, usable: Any) -> Any:
+    """Groups without a usable term."""
+    return np.setdiff1d(codes, codes[usable])
 
 
 def _weights(estimate: Estimate[Any]) -> Array:
@@ -142,8 +172,8 @@ def _weights(estimate: Estimate[Any]) -> Array:
     return estimate.terms["weight"].to_numpy(dtype=np.float64)
 
 
-def _statuses(terms: pd.DataFrame, lost: Any) -> list[str]:
-    return sorted(set(terms.loc[lost, "status"].astype(str)) - {""})
+def _statuses(terms: pd.DataFrame) -> list[str]:
+    return sorted(set(terms["status"].astype(str)) - {""})
 
 
 def _codes(terms: pd.DataFrame, index: Any, by: Sequence[str]) -> tuple[Any, dict[str, Any]]:
@@ -201,13 +231,21 @@ def _terms(
     if "n_control" in terms:  # what the weakest cell rests on
         weakest = np.full(m, np.inf)
         np.fmin.at(weakest, codes, numbers("n_control"))
-        columns["n_control"] = _whole(weakest)
+        columns["n_control"] = _whole(np.where(total > 0, weakest, 0.0))
     if "n_treated" in terms:
-        columns["n_treated"] = _treated_units(terms, index, codes, law, estimate)
+        columns["n_treated"] = _treated_units(terms, index, codes, law, estimate, m)
     if "n_units" in terms and "n_control" in terms and "n_treated" in terms:
         columns["n_units"] = columns["n_treated"] + columns["n_control"]
     for name in NOTES:
         columns[name] = _common(terms[name].to_numpy(dtype=object)[index], codes, m)
+    pooled = np.bincount(codes, minlength=m) > 1
+    # An interval from counts describes one cell; the parts of an average have weights and a covariance of their own.
+    changed = pooled & ~np.isin(columns["interval"].astype(str), ("wald", "placebo"))
+    columns["interval"] = np.where(changed | (total == 0), "wald", columns["interval"])
+    parts = np.char.startswith(terms["status"].to_numpy(dtype=str)[index], _LOST)
+    columns["status"] = np.where(
+        pooled & (np.bincount(codes, parts, minlength=m) > 0), f"parts of it {_LOST_PARTS}", columns["status"]
+    )
     return make_terms(columns, m)
 
 
@@ -216,7 +254,7 @@ def _whole(numbers: Array) -> Any:
 
 
 def _common(texts: Any, codes: Any, m: int) -> Any:
-    """The text that all rows of a group share, else ""."""
+    """The text that all rows of a group share, else "" (also for a group without rows)."""
     kinds, distinct = pd.factorize(texts)
     low = np.full(m, len(distinct))
     high = np.full(m, -1)
@@ -226,32 +264,26 @@ def _common(texts: Any, codes: Any, m: int) -> Any:
 
 
 def _treated_units(
-    terms: pd.DataFrame, index: Any, codes: Any, law: Uncertainty | None, estimate: Estimate[Any]
+    terms: pd.DataFrame, index: Any, codes: Any, law: Uncertainty | None, estimate: Estimate[Any], m: int
 ) -> Any:
     """Distinct treated units behind an average: counted from their weights where those are known."""
     support = law.support(estimate.dependence) if isinstance(law, Influence) else None
-    if support is not None and np.isfinite(support.n_treated).all():
-        return support.n_treated.astype(np.int64)
+    filled = np.isin(np.arange(m), codes)
+    if support is not None and np.isfinite(support.n_treated[filled]).all():
+        return np.where(filled, support.n_treated, 0).astype(np.int64)
     n_treated = terms["n_treated"].iloc[index]
     if "unit" in terms:
-        return terms["unit"].iloc[index].groupby(codes).nunique().to_numpy()
-    if "cohort" in terms:
+        counted = terms["unit"].iloc[index].groupby(codes).nunique()
+    elif "cohort" in terms:
         by_cohort = n_treated.groupby([codes, terms["cohort"].iloc[index].astype(str).to_numpy()]).max()
-        return by_cohort.groupby(level=0).sum().to_numpy()
-    return n_treated.groupby(codes).max().to_numpy()
-
-
-def _mark_lost(new_terms: pd.DataFrame, terms: pd.DataFrame, lost: Any, by: Sequence[str]) -> pd.DataFrame:
-    """Say on each average how many unidentified cells it leaves out."""
-    missing = terms.loc[lost]
-    missing = missing.loc[missing["status"] != REFERENCE]
-    if missing.empty:
-        return new_terms
-    status = new_terms["status"].astype(str).to_numpy(dtype=object)
-    if by:
-        counts = missing.groupby(list(by), observed=True).size()
-        number = new_terms[next(iter(by))].map(counts).fillna(0).to_numpy(dtype=np.int64)
+        counted = by_cohort.groupby(level=0).sum()
     else:
-        number = np.full(len(new_terms), len(missing))
-    said = [f"leaves out {n} unidentified cell{'s' if n > 1 else ''}" if n else "" for n in number]
-    return new_terms.assign(status=[new or old for new, old in zip(said, status, strict=True)])
+        counted = n_treated.groupby(codes).max()
+    return counted.reindex(range(m), fill_value=0).to_numpy()
+
+
+def _saying_lost(terms: pd.DataFrame, number: Any) -> pd.DataFrame:
+    """Say on each average how many unidentified cells it leaves out."""
+    said = [f"{_LOST} {n} unidentified cell{'s' if n > 1 else ''}" if n else "" for n in number]
+    status = terms["status"].astype(str)
+    return terms.assign(status=[new or old for new, old in zip(said, status, strict=True)])

@@ -17,7 +17,7 @@ from pmg_eval.errors import DataError, InferenceError
 from pmg_eval.estimate.carriers import Draws, Influence
 from pmg_eval.estimate.guard import Guard
 from pmg_eval.estimate.inference import check_level, guard_of, t_quantile, to_frame
-from pmg_eval.estimate.kernels import Clustered, group_codes
+from pmg_eval.estimate.kernels import Clustered, Independent, group_codes
 from pmg_eval.estimate.scales import SCALES
 from pmg_eval.numerics.rows import Array
 
@@ -42,7 +42,7 @@ def band(
     if method not in ("gaussian", "multiplier"):
         raise DataError("PMG-OPTION", f"unknown method {method!r}", fix='"gaussian" or "multiplier"')
     frame = to_frame(estimate, level, guarded)
-    used = np.flatnonzero(np.isfinite(frame["std_error"]) & (frame["std_error"] > 0))
+    used = np.flatnonzero((frame["std_error"] > 0) & frame["conf_low"].notna() & frame["conf_high"].notna())
     if len(used) == 0:
         raise InferenceError(
             "PMG-NO-SE", "no term has a standard error, so there is no band", fix="see the column status"
@@ -159,14 +159,16 @@ def _multiplier_rows(estimate: Estimate[Any]) -> Array:
     law = estimate.uncertainty
     if not isinstance(law, Influence):
         raise InferenceError("PMG-NO-INFLUENCE", "multiplier draws need influence values", fix='method="gaussian"')
-    rows = law.psi
-    if isinstance(estimate.dependence, Clustered):
-        if len(estimate.dependence.by) > 1:
-            raise InferenceError(
-                "PMG-MULTIPLIER", "multiplier draws need one cluster variable", fix='method="gaussian"'
-            )
-        rows = rows.sum_rows(*group_codes(law, estimate.dependence.by))
-    return np.asarray(rows.dense() / (law.n * estimate.se))
+    rows, kernel = law.psi, estimate.dependence
+    if isinstance(kernel, Clustered) and len(kernel.by) == 1:
+        rows = rows.sum_rows(*group_codes(law, kernel.by))
+    elif not isinstance(kernel, Independent):
+        raise InferenceError(
+            "PMG-MULTIPLIER",
+            f"multiplier draws need independent rows or one cluster variable, not {kernel.name}",
+            fix='method="gaussian"',
+        )
+    return np.asarray(rows.dense() / np.sqrt(rows.column_sumsq()))  # unit variance whatever the small-sample factor
 
 
 def _root(correlation: Array) -> Array:

@@ -110,7 +110,8 @@ class Influence:
         return self.n_obs, self.n_params
 
     def map(self, matrix: Any) -> Influence:
-        treated = None if self.treated is None else self.treated.map(matrix)
+        # Who stands behind a difference does not cancel because the weights do: absolute coefficients.
+        treated = None if self.treated is None else self.treated.map(abs(matrix))
         return replace(self, psi=self.psi.map(matrix), weight_psi=None, treated=treated)
 
     def take(self, index: Any) -> Influence:
@@ -176,7 +177,7 @@ class Draws:
 
     def map(self, matrix: Any) -> Draws:
         mapped = np.asarray((matrix @ self.errors.T).T)
-        dense = np.asarray(matrix @ np.eye(len(self.p_min)))
+        dense = _dense(matrix)
         # Terms are drawn independently, so a combination of several attains the product of their smallest p-values.
         attainable = np.where(dense != 0, self.p_min, 1.0).prod(axis=1)
         return Draws(mapped, np.maximum(attainable, 1 / (len(self.errors) + 1)))
@@ -209,6 +210,16 @@ class Draws:
         return np.where(1 - level < self.p_min * (1 - 1e-12), np.inf, width)
 
 
+def _dense(matrix: Any) -> Array:
+    return np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix, dtype=np.float64)
+
+
+def _fewest(used: Any, number: Array) -> Array:
+    """Smallest known number among the terms used; NaN when none of them has one."""
+    fewest = np.where(used & np.isfinite(number), number, np.inf).min(axis=1, initial=np.inf)
+    return np.where(np.isfinite(fewest), fewest, np.nan)
+
+
 @dataclass(frozen=True, eq=False)
 class Covariance:
     """A covariance matrix alone (saved results, aggregated counts).
@@ -228,16 +239,14 @@ class Covariance:
     df: float | None = None
 
     def map(self, matrix: Any) -> Covariance:
-        dense = np.asarray(matrix @ np.eye(self.matrix.shape[0]))
         support = None
         if self.known_support is not None:
             # The weights are gone, so a combination is credited with the fewest units among its parts.
-            used = np.where(dense != 0, 1.0, np.inf)
-            support = Support(
-                np.nanmin(used * self.known_support.n_treated, axis=1),
-                np.nanmin(used * self.known_support.n_effective, axis=1),
-            )
-        return replace(self, matrix=dense @ self.matrix @ dense.T, known_support=support)
+            used = _dense(matrix) != 0
+            known = self.known_support
+            support = Support(_fewest(used, known.n_treated), _fewest(used, known.n_effective))
+        half = np.asarray(matrix @ self.matrix)
+        return replace(self, matrix=np.asarray(matrix @ half.T), known_support=support)
 
     def take(self, index: Any) -> Covariance:
         support = self.known_support

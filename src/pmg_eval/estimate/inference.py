@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,7 +81,12 @@ def _joined(own: str, why: str) -> str:
 
 
 def _method(estimate: Estimate[Any], guarded: bool) -> str:
-    kind = "influence" if isinstance(estimate.uncertainty, Influence) else "covariance"
+    if isinstance(estimate.uncertainty, Draws):
+        return "draws, by inversion"
+    law = estimate.uncertainty
+    kind = "influence" if isinstance(law, Influence) else "covariance"
+    if getattr(law, "corrected", False):
+        kind = "jackknife"
     suffix = "guard" if guarded else "no small-sample guard"
     return f"{kind}, {estimate.dependence.name}, {suffix}"
 
@@ -101,6 +107,10 @@ def _by_wald(estimate: Estimate[Any], level: float, care: Guard) -> dict[str, Ar
         p_value = _two_sided_p(statistic, care.df)
         # No variation at all is not certainty: an interval of width zero is not shown.
         flat = ~(se > 0)
+        if "p_min" in estimate.terms:  # a placebo law read back from a file: what it could not show stays unsaid
+            attainable = estimate.terms["p_min"].to_numpy(dtype=np.float64)
+            p_value = np.fmax(p_value, np.where(np.isnan(statistic), np.nan, attainable))
+            flat |= 1 - level < attainable * (1 - 1e-12)
     return {
         "std_error": se,
         "statistic": statistic,
@@ -160,6 +170,9 @@ def _by_draws(estimate: Estimate[Any], level: float) -> dict[str, Array]:
 def _support_rules(estimate: Estimate[Any], level: float, numbers: dict[str, Array]) -> None:
     """Intervals computed from counts (Wilson, Byar, ...) replace the Wald interval of the terms that name one."""
     names = estimate.terms["interval"].to_numpy()
+    unknown = sorted(set(names) - set(RULES) - {"wald", "placebo"})
+    if unknown:
+        raise DataError("PMG-INTERVAL", "unknown kinds of interval", where=unknown, fix=f"one of {', '.join(RULES)}")
     for name in set(names) & set(RULES):
         low, high = RULES[name](estimate.terms, level)
         chosen = names == name
@@ -171,18 +184,24 @@ def wald_test(estimate: Estimate[Any], hypothesis: Any, value: Any, guarded: boo
     """See :meth:`Estimate.test`."""
     from scipy import special
 
+    if estimate.uncertainty is None:
+        raise InferenceError("PMG-NO-LAW", "a test needs the law of the error", fix="resample.placebo")
     words, part, matrix, target = _restriction(estimate, hypothesis, value)
     care = guard_of(part, guarded)
-    touched = np.any(matrix != 0, axis=0)
-    alone = [why for why, used in zip(care.reason, touched, strict=True) if used and why]
+    alone = [why for why in care.reason if why]
     if alone:
         raise InferenceError("PMG-ONE-TREATED", f"no joint test: {alone[0]}", fix="pmg_eval.effect_per_area")
-    factor = np.where(touched, care.factor, 1.0)
-    law = part.uncertainty
-    if law is None:
-        raise InferenceError("PMG-NO-LAW", "a test needs the law of the error", fix="resample.placebo")
-    cov = matrix @ (part.cov() * np.outer(factor, factor)) @ matrix.T
+    own = part.cov() * np.outer(care.factor, care.factor)
+    cov = matrix @ own @ matrix.T
     q = len(matrix)
+    dust = 1e-14 * matrix**2 @ np.diag(own)  # a variance that is nothing but rounding
+    if not (np.isfinite(cov).all() and np.isfinite(part.values).all() and (np.diag(cov) > dust).all()):
+        raise InferenceError(
+            "PMG-NO-SE",
+            "a term of the hypothesis has no estimate or no standard error",
+            where=sorted(set(part.terms["status"]) - {""}),
+            fix="test the terms that have one (where(...)); the column status says why",
+        )
     rank = int(np.linalg.matrix_rank(cov / np.sqrt(np.outer(np.diag(cov), np.diag(cov))), hermitian=True, tol=1e-10))
     if rank < q:
         raise InferenceError(
@@ -192,11 +211,26 @@ def wald_test(estimate: Estimate[Any], hypothesis: Any, value: Any, guarded: boo
         )
     gap = matrix @ part.values - target
     statistic = float(gap @ np.linalg.solve(cov, gap))
-    df = float(care.df[touched].min())
+    if isinstance(part.uncertainty, Draws):
+        return _test_by_draws(words, part.uncertainty, matrix, cov, statistic, estimate)
+    df = float(care.df.min())
     if np.isfinite(df):
         p_value = float(special.fdtrc(q, df, statistic / q))
         return _test(words, statistic / q, p_value, f"F({q}, {df:.4g})", estimate, guarded)
     return _test(words, statistic, float(special.chdtrc(q, statistic)), f"chi-squared({q})", estimate, guarded)
+
+
+def _test_by_draws(
+    words: str, law: Draws, matrix: Array, cov: Array, statistic: float, estimate: Estimate[Any]
+) -> Test:
+    """The same statistic referred to its own draws; one term gives the p-value of its row."""
+    errors = law.errors @ matrix.T
+    drawn = np.einsum("ri,ri->r", errors, np.linalg.solve(cov, errors.T).T)
+    p_min = float(law.p_min.max())
+    extreme = int((drawn >= statistic * (1 - 1e-12)).sum())
+    p_value = max((1 + extreme) / (len(drawn) + 1), p_min)
+    test = _test(words, statistic, p_value, f"{len(drawn):,} draws", estimate, True)
+    return replace(test, p_min=p_min)
 
 
 def _test(words: str, statistic: float, p_value: float, law: str, estimate: Estimate[Any], guarded: bool) -> Test:
@@ -211,8 +245,11 @@ def _test(words: str, statistic: float, p_value: float, law: str, estimate: Esti
 
 
 def _restriction(estimate: Estimate[Any], hypothesis: Any, value: Any) -> tuple[str, Estimate[Any], Array, Array]:
-    """Hypothesis in words, the terms it touches, A and A's right-hand side."""
-    null = SCALES[estimate.scale].null
+    """Hypothesis in words, the terms it touches, A and A's right-hand side.
+
+    The named hypotheses compare terms on the scale of their intervals, so that one term gives the p of its row.
+    """
+    null = SCALES[estimate.scale].null_on_scale()
     usable = np.isfinite(estimate.values) & (estimate.terms["status"] != REFERENCE).to_numpy()
     if hypothesis is None or isinstance(hypothesis, str):
         if hypothesis == "pre":
@@ -221,7 +258,7 @@ def _restriction(estimate: Estimate[Any], hypothesis: Any, value: Any) -> tuple[
             usable &= (estimate.terms["event_time"] < 0).to_numpy(dtype=bool, na_value=False)
         elif hypothesis not in (None, "all", "equal"):
             raise DataError("PMG-OPTION", f"unknown hypothesis {hypothesis!r}", fix='"pre", "all", "equal" or a matrix')
-        part = estimate.take(np.flatnonzero(usable))
+        part = _on_scale(estimate.take(np.flatnonzero(usable)))
         if len(part) == 0:
             raise InferenceError("PMG-NO-TERMS", f"no term to test for hypothesis {hypothesis or 'all'!r}")
         identity = np.eye(len(part))
@@ -229,12 +266,27 @@ def _restriction(estimate: Estimate[Any], hypothesis: Any, value: Any) -> tuple[
             if len(part) < 2:
                 raise InferenceError("PMG-NO-TERMS", "equality needs at least two terms")
             return "all terms are equal", part, identity[1:] - identity[:1], np.zeros(len(part) - 1)
+        if np.isnan(null):
+            raise InferenceError(
+                "PMG-NO-NULL",
+                f"on the {estimate.scale} scale there is no value of no effect",
+                fix='test("equal"), or a matrix with its value',
+            )
         words = "all pre-treatment terms show no effect" if hypothesis == "pre" else "all terms show no effect"
         return words, part, identity, np.full(len(part), null)
     matrix = np.atleast_2d(np.asarray(hypothesis, dtype=np.float64))
     if matrix.shape[1] != len(estimate):
         raise DataError("PMG-SHAPE", f"a hypothesis of {matrix.shape} does not fit {len(estimate)} terms")
-    return "A theta = value", estimate, matrix, np.broadcast_to(np.asarray(value, dtype=np.float64), (len(matrix),))
+    touched = np.flatnonzero(np.any(matrix != 0, axis=0))
+    if len(touched) == 0:
+        raise DataError("PMG-SHAPE", "a hypothesis without any term")
+    target = np.broadcast_to(np.asarray(value, dtype=np.float64), (len(matrix),))
+    return "A theta = value", estimate.take(touched), matrix[:, touched], target
+
+
+def _on_scale(estimate: Estimate[Any]) -> Estimate[Any]:
+    scale = SCALES[estimate.scale]
+    return estimate if estimate.scale == "identity" else estimate.apply(scale.to, scale.slope)
 
 
 __all__ = ["check_level", "guard_of", "t_quantile", "to_frame", "wald_test"]

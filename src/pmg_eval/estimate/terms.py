@@ -42,9 +42,9 @@ def select(terms: pd.DataFrame, conditions: Mapping[str, Any]) -> Any:
         if callable(wanted):
             keep &= np.asarray(wanted(column), dtype=bool)
         elif isinstance(wanted, slice):
-            low = True if wanted.start is None else column >= wanted.start
-            high = True if wanted.stop is None else column <= wanted.stop
-            keep &= np.asarray(low & high, dtype=bool)
+            for bound, inside in ((wanted.start, column.ge), (wanted.stop, column.le)):
+                if bound is not None:
+                    keep &= inside(bound).fillna(False).to_numpy(dtype=bool)
         elif isinstance(wanted, Sequence | set | np.ndarray) and not isinstance(wanted, str):
             keep &= column.isin(list(wanted)).to_numpy()
         else:

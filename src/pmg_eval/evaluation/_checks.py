@@ -79,23 +79,23 @@ def _pre_trend(effects: Estimate[Any]) -> Check:
         return Check(name, question, "fewer than two periods before the start: it cannot be tested", "not possible")
     try:
         test = pre.test()
-    except InferenceError as refused:
-        return _widest(pre, question, refused)
+    except InferenceError:
+        return _largest(pre, question)
+    if not test.distribution.startswith("F") or pre.to_frame()["df"].min() <= len(pre):
+        # a joint F test with fewer degrees of freedom than restrictions finds nothing
+        return _largest(pre, question)
     finding = f"joint test of {len(pre)} pre-treatment effects: p = {test.p_value:.3f} ({test.distribution})"
     return Check(name, question, finding, "pass" if test.p_value >= ALPHA else "attention")
 
 
-def _widest(pre: Estimate[Any], question: str, refused: InferenceError) -> Check:
-    """Without a joint test: whether the simultaneous band leaves no effect outside."""
-    try:
-        band = pre.band(rng=0)
-    except InferenceError:
-        return Check("pre-trend", question, refused.what, "not possible")
+def _largest(pre: Estimate[Any], question: str) -> Check:
+    """Without a joint test: whether the simultaneous band leaves no effect outside anywhere."""
+    band = pre.band(rng=0)
     null = 1.0 if pre.scale == "log" else 0.0
-    outside = ((band["conf_low"] > null) | (band["conf_high"] < null)).sum()
+    outside = int(((band["conf_low"] > null) | (band["conf_high"] < null)).sum())
     finding = (
-        f"no joint test ({refused.what}); the simultaneous 95 % band leaves no effect outside in "
-        f"{outside} of {len(band)} pre-treatment periods"
+        f"the 95 % band for all {len(band)} pre-treatment periods at once leaves no effect outside in {outside} of "
+        "them (too few treated areas for a joint test)"
     )
     return Check("pre-trend", question, finding, "attention" if outside else "pass")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,21 +19,29 @@ from pmg_eval.evaluation._family import Family, family_of
 from pmg_eval.evaluation._result import Evaluation
 from pmg_eval.evaluation._words import caveats, headline
 from pmg_eval.panel import Panel
-from pmg_eval.resample import JackknifeDetails, jackknife
+from pmg_eval.resample import jackknife
 from pmg_eval.typing import Estimator
 
 GROUPS = ("overall", "cohort", "event_time")
+SECOND = "group_time"
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The headline estimator's averages as one estimate (an estimator itself, so that it can be jackknifed)."""
+    """The headline estimator's averages and the second estimator's overall number, as one estimator.
 
-    estimator: Estimator
+    One jackknife of it gives every number its standard error, and the difference of the two estimators theirs.
+    """
+
+    headline: Estimator
+    second: Estimator | None
 
     def __call__(self, panel: Panel, outcome: str) -> Estimate[Any]:
-        fit = self.estimator(panel, outcome)
-        return stack(fit.average(), fit.average(by="cohort"), fit.average(by="event_time"), names=GROUPS)
+        fit = self.headline(panel, outcome)
+        parts = [fit.average(), fit.average(by="cohort"), fit.average(by="event_time")]
+        if self.second is None:
+            return stack(*parts, names=GROUPS)
+        return stack(*parts, self.second(panel, outcome).average(), names=(*GROUPS, SECOND))
 
 
 def evaluate(
@@ -83,10 +91,11 @@ def evaluate(
     # areas and periods of the complete case the estimators will use, so that all parts speak of the same data
     panel = panel.for_outcome(outcome)
     estimator = partial(did.imputation, family=chosen, anticipation=anticipation, pretrend=False)
-    effects = _effects(Parts(partial(estimator, pretrend=True)), panel, outcome, n_jobs)
+    second = _possible(partial(did.group_time, family=chosen, anticipation=anticipation), panel, outcome)
+    whole = _jackknifed(Parts(partial(estimator, pretrend=True), second), panel, outcome, n_jobs)
+    effects = whole.where(group=list(GROUPS))
+    agreement, table = _agreement(whole)
     areas = effect_per_area(panel, outcome, estimator=estimator, eligible=eligible, rng=rng, n_jobs=n_jobs)
-    other = partial(did.group_time, family=chosen, anticipation=anticipation)
-    agreement, table = _agreement(estimator, other, panel, outcome)
     checks = all_checks(effects, estimator, panel, outcome, eligible=eligible, draws=draws, rng=rng, n_jobs=n_jobs)
     waves, facts = _facts(panel)
     provenance = Provenance(
@@ -120,7 +129,16 @@ def _listed(eligible: Sequence[Any] | None) -> list[str] | None:
     return None if eligible is None else [str(unit) for unit in eligible]
 
 
-def _effects(parts: Parts, panel: Panel, outcome: str, n_jobs: int) -> Estimate[JackknifeDetails] | Estimate[None]:
+def _possible(estimator: Estimator, panel: Panel, outcome: str) -> Estimator | None:
+    """The estimator, or None when the design does not allow its overall number."""
+    try:
+        estimator(panel, outcome).average()
+    except (DesignError, NumericalError, InferenceError):
+        return None
+    return estimator
+
+
+def _jackknifed(parts: Parts, panel: Panel, outcome: str, n_jobs: int) -> Estimate[Any]:
     if (np.isfinite(panel.cohort) & ~panel.always_treated).sum() < 2:
         return parts(panel, outcome)  # one treated area: the guard prints no standard error and says where to look
     return jackknife(parts, panel, outcome, n_jobs=n_jobs)
@@ -134,25 +152,19 @@ def _band(effects: Estimate[Any], rng: int) -> pd.DataFrame:
         return study.to_frame()
 
 
-def _agreement(
-    estimator: Estimator, other: Estimator, panel: Panel, outcome: str
-) -> tuple[Estimate[Any] | None, pd.DataFrame]:
-    """The second estimator beside the first, and their difference with its own standard error."""
-    first = estimator(panel, outcome).average()
-    columns = ["estimator", "estimate", "conf_low", "conf_high"]
-    try:
-        second = other(panel, outcome).average()
-    except (DesignError, NumericalError, InferenceError):
-        frame = first.to_frame().assign(estimator="imputation")
-        return None, frame[columns]
-    both = stack(first, second, names=("imputation", "group_time"))
-    if both.scale == "log":
-        compared = replace(both.apply(np.log, lambda x: 1 / x), scale="identity")
-        difference: Estimate[Any] = compared.contrast("group").apply(np.exp, np.exp, scale="log")
-    else:
-        difference = both.contrast("group")
+def _agreement(whole: Estimate[Any]) -> tuple[Estimate[Any] | None, pd.DataFrame]:
+    """The second estimator beside the first, and their difference (ratio) with its own standard error."""
+    both = whole.where(group=["overall", SECOND])
     frame = both.to_frame()
-    return difference, frame.assign(estimator=frame["group"])[columns]
+    table = frame.assign(estimator=frame["group"].replace("overall", "imputation"))[
+        ["estimator", "estimate", "conf_low", "conf_high"]
+    ]
+    if len(both) < 2:
+        return None, table
+    if both.scale == "log":
+        logs = both.apply(np.log, lambda x: 1 / x)
+        return logs.contrast("group").apply(np.exp, np.exp, scale="log"), table
+    return both.contrast("group"), table
 
 
 def _facts(panel: Panel) -> tuple[pd.DataFrame, dict[str, Any]]:

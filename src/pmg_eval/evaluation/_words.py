@@ -35,7 +35,10 @@ def _have(count: int) -> str:
 def _overall(row: pd.Series[Any], outcome: str, family: str) -> str:
     value, low, high = row["estimate"], row["conf_low"], row["conf_high"]
     if family == "poisson":
-        said = f"{outcome} were {_percent(value)} than expected without the programme"
+        # the weight of a ratio is the number expected without the programme
+        cases = row["weight"] * (value - 1)
+        number = f"{abs(cases):,.0f} {'more' if cases > 0 else 'fewer'} than the {row['weight']:,.0f} expected"
+        said = f"{outcome} were {_percent(value)} than expected without the programme, {number},"
         interval = f"(95 % interval: {_signed(low)} to {_signed(high)})"
         null = 1.0
     else:
