@@ -12,10 +12,12 @@ from pmg_eval.did._controls import Controls, NeverTreated, NotYetTreated
 from pmg_eval.did._covariates import Design, covariate_design, names_in
 from pmg_eval.did._group_time_result import (
     GroupTimeDetails,
+    in_selection_window,
     make_details,
     make_group_time_terms,
     make_influence,
     make_provenance,
+    selection_notes,
 )
 from pmg_eval.did._group_time_solve import Method, Sample, solve_counts, solve_panel, solve_sections
 from pmg_eval.errors import DataError, DesignError
@@ -163,7 +165,8 @@ def group_time(
     def label(code: float) -> Any:
         return names[float(code)]
 
-    notes += [*design.notes, *gap_notes(calendar, cohorts, label)]
+    suspect = in_selection_window(panel, sample, cells)
+    notes += [*design.notes, *gap_notes(calendar, cohorts, label), *selection_notes(panel, suspect)]
     if family == "poisson":
         exposure, remark = _exposure(panel, outcome, sample, keep)
         notes += remark
@@ -186,7 +189,7 @@ def group_time(
     published = not panel.is_panel and method == "dr" and not design.empty
     return Estimate(
         values=solution.values,
-        terms=make_group_time_terms(sample, cells, solution, label, outcome),
+        terms=make_group_time_terms(sample, cells, solution, label, outcome, suspect),
         uncertainty=make_influence(labels, sample, cells, solution, published=published),
         details=make_details(panel, sample, cells, solution, label, keep, options),
         scale="log" if family == "poisson" else "identity",

@@ -52,9 +52,9 @@ class GroupTimeDetails:
 
 
 def make_group_time_terms(
-    sample: Sample, cells: Sequence[Cell], solution: Solution, label: Label, outcome: str
+    sample: Sample, cells: Sequence[Cell], solution: Solution, label: Label, outcome: str, suspect: Mask
 ) -> pd.DataFrame:
-    """One row per cell."""
+    """One row per cell; ``suspect`` cells compare with a period in which the areas were chosen."""
     cohort = np.array([cell.cohort for cell in cells])
     period = sample.pool.calendar_codes[[cell.period for cell in cells]]
     ratios = bool(len(solution.expected))
@@ -75,10 +75,36 @@ def make_group_time_terms(
             "n_units": solution.n_treated + solution.n_control,
             "n_treated": solution.n_treated,
             "n_control": solution.n_control,
-            "status": solution.status,
+            "status": [
+                SELECTED_BASE if bad and not old else old for bad, old in zip(suspect, solution.status, strict=True)
+            ],
         },
         len(cells),
     )
+
+
+SELECTED_BASE = "base in selection window"
+
+
+def in_selection_window(panel: Panel, sample: Sample, cells: Sequence[Cell]) -> Mask:
+    """Cells whose whole base lies in the periods on which the areas were selected."""
+    if panel.selection_window is None:
+        return np.zeros(len(cells), dtype=np.bool_)
+    first, last = panel.selection_window
+    codes = sample.pool.calendar_codes
+    return np.array([all(first <= codes[period] <= last for period in cell.base) for cell in cells], dtype=np.bool_)
+
+
+def selection_notes(panel: Panel, suspect: Mask) -> list[str]:
+    """What a reader must know when areas were chosen on the very period they are compared with."""
+    if panel.selection_window is None or not suspect.any():
+        return []
+    first, last = (panel.time_label(code) for code in panel.selection_window)
+    return [
+        f"{int(suspect.sum())} cells compare with a base period in the selection window ({first} to {last}): areas "
+        "chosen for a bad period improve without any programme; anticipation= moves the base before the window, "
+        'base_period="average" dilutes it'
+    ]
 
 
 def make_influence(

@@ -13,6 +13,9 @@ import numpy as np
 
 from pmg_eval.did._imputation_fit import Additive, Array, Baseline, Codes, Grid, Mask, Partialled
 
+_LEFT_AT_LEAST = 1e-11  # share of a dummy that effects and covariates must leave; rounding leaves 1e-14
+_ROUNDING = 1e-14
+
 
 @dataclass(frozen=True, eq=False)
 class EventTimes:
@@ -137,18 +140,23 @@ def dummies(model: Additive, partialled: Partialled, events: EventTimes) -> Dumm
         moments[:, position] = events.table(model.weight * column, columns).sum(axis=0)
     on_covariate = moments @ partialled.bread
     gram = np.diag(by_event.sum(axis=0)) - by_event.T @ scaled - on_period @ cross.T - on_covariate @ moments.T
-    inverse, identified = _solve((gram + gram.T) / 2)
+    inverse, identified = _solve((gram + gram.T) / 2, by_event.sum(axis=0))
     return Dummies(events, model, partialled, on_period, on_covariate, inverse, identified)
 
 
-def _solve(gram: Array) -> tuple[Array, Mask]:
-    """Generalized inverse, and which coefficients it identifies."""
-    size = np.sqrt(np.clip(gram.diagonal(), 0, None))
-    scale = np.where(size > 1e-8 * size.max(initial=0.0), size, np.inf)
-    value, vector = np.linalg.eigh(gram / np.outer(scale, scale))
-    small = value < 1e-9
-    inverse = (vector[:, ~small] / value[~small]) @ vector[:, ~small].T / np.outer(scale, scale)
-    identified = np.isfinite(scale) & (np.abs(vector[:, small]).max(axis=1, initial=0.0) < 1e-6)
+def _solve(gram: Array, total: Array) -> tuple[Array, Mask]:
+    """Generalized inverse, and which coefficients it identifies; ``total`` are the lengths before projection.
+
+    What is left of a dummy is judged against the dummy itself, not against what is left of the others: where effects
+    explain all of them, everything that is left is rounding.
+    """
+    left = np.clip(np.divide(gram.diagonal(), total, out=np.zeros(len(gram)), where=total > 0), 0, None)
+    alive = left > _LEFT_AT_LEAST
+    size = np.sqrt(gram.diagonal(), out=np.full(len(gram), np.inf), where=alive)
+    value, vector = np.linalg.eigh(gram / np.outer(size, size))
+    small = value < max(1e-9, _ROUNDING / left[alive].min(initial=1.0))
+    inverse = (vector[:, ~small] / value[~small]) @ vector[:, ~small].T / np.outer(size, size)
+    identified = alive & (np.abs(vector[:, small]).max(axis=1, initial=0.0) < 1e-6)
     return inverse, identified
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from pmg_eval.errors import DataError, InferenceError
 from pmg_eval.estimate.carriers import Draws, Influence, Uncertainty
+from pmg_eval.estimate.kernels import Clustered, independent
 from pmg_eval.estimate.provenance import Provenance
 from pmg_eval.estimate.terms import make_terms
 from pmg_eval.numerics.rows import Rows
@@ -61,6 +62,15 @@ def stack(*estimates: Estimate[Any], names: tuple[str, ...] | None = None) -> Es
     groups = names or _names(estimates)
     if len(groups) != len(estimates):
         raise DataError("PMG-STACK", f"{len(groups)} names for {len(estimates)} estimates")
+    if len(set(groups)) < len(groups):
+        raise DataError("PMG-STACK", f"names must differ: {', '.join(map(str, groups))}")
+    kernels = dict.fromkeys(_kernel(estimate) for estimate in estimates if estimate.uncertainty is not None)
+    if len(kernels) > 1:
+        raise DataError(
+            "PMG-STACK",
+            f"estimates that assume different dependence: {'; '.join(kernels)}",
+            fix="give all of them the same .assuming(...)",
+        )
     tables = []
     for estimate, group in zip(estimates, groups, strict=True):
         table = estimate.terms.copy()
@@ -82,7 +92,7 @@ def stack(*estimates: Estimate[Any], names: tuple[str, ...] | None = None) -> Es
     return Estimate(
         np.concatenate([estimate.values for estimate in estimates]),
         make_terms(dict(terms), len(terms)),
-        _join([estimate.uncertainty for estimate in estimates]),
+        _join(estimates),
         scale=first.scale,
         provenance=provenance,
         dependence=first.dependence,
@@ -107,13 +117,33 @@ def _names(estimates: tuple[Estimate[Any], ...]) -> tuple[str, ...]:
     return tuple(f"{name} {number}" for number, name in enumerate(plain, 1))
 
 
-def _join(laws: list[Uncertainty | None]) -> Uncertainty | None:
+def _kernel(estimate: Estimate[Any]) -> str:
+    """Name of the kernel; the rows of a stack are units, for which independence and unit clusters are the same."""
+    kernel = estimate.dependence
+    by_unit = isinstance(kernel, Clustered) and kernel.by == ("unit",) and kernel.correction == "none"
+    return independent().name if by_unit else kernel.name
+
+
+def _one_run(estimates: tuple[Estimate[Any], ...]) -> bool:
+    """Whether replicate r means the same in all: one seed, one data set, the same terms in the same order."""
+    first = estimates[0]
+    keys = [name for name in ("unit", "cohort", "n_placebo") if name in first.terms]
+    return all(
+        e.provenance.seed is not None
+        and e.provenance.seed == first.provenance.seed
+        and [name for name in ("unit", "cohort", "n_placebo") if name in e.terms] == keys
+        and e.terms[keys].equals(first.terms[keys])
+        for e in estimates
+    )
+
+
+def _join(estimates: tuple[Estimate[Any], ...]) -> Uncertainty | None:
+    laws = [estimate.uncertainty for estimate in estimates]
     if all(law is None for law in laws):
         return None
     if all(isinstance(law, Draws) for law in laws):
         draws = [law for law in laws if isinstance(law, Draws)]
-        if len({len(law.errors) for law in draws}) == 1:
-            # replicate r of one is replicate r of the other: valid when they come from one seed and one design
+        if len({law.errors.shape for law in draws}) == 1 and _one_run(estimates):
             return Draws(np.hstack([law.errors for law in draws]), np.concatenate([law.p_min for law in draws]))
     if not all(isinstance(law, Influence) for law in laws):
         raise InferenceError(

@@ -309,6 +309,22 @@ class Conley:
         return None
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """The dependence behind a saved covariance, by name: there are no rows left to sum in another way."""
+
+    name: str
+
+    def meat(self, influence: Influence) -> Array:
+        raise InferenceError("PMG-NO-INFLUENCE", f"{self.name} is the name of a kernel in a file, not a kernel")
+
+    def diagonal(self, influence: Influence) -> Array:
+        return self.meat(influence)
+
+    def df(self, influence: Influence) -> float | None:
+        return None
+
+
 def _correction_name(correction: Correction | SmallSample) -> str:
     if isinstance(correction, str):
         return correction

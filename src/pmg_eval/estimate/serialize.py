@@ -10,9 +10,9 @@ import pandas as pd
 
 from pmg_eval.errors import DataError
 from pmg_eval.estimate.carriers import Covariance, Influence, Support
-from pmg_eval.estimate.kernels import independent
+from pmg_eval.estimate.kernels import Recorded, independent
 from pmg_eval.estimate.provenance import Provenance
-from pmg_eval.estimate.terms import make_terms
+from pmg_eval.estimate.terms import LABELS, SUPPORT, make_terms
 
 if TYPE_CHECKING:
     from pmg_eval.estimate._estimate import Estimate
@@ -44,6 +44,16 @@ def _revived(value: Any) -> Any:
     if isinstance(value, dict) and "period" in value:
         return pd.Period(value["period"], freq=value["freq"])
     return value
+
+
+def _column(values: list[Any]) -> Any:
+    """A column as it was: whole numbers stay whole where some are missing."""
+    present = [value for value in values if value is not None]
+    if present and all(isinstance(value, pd.Period) for value in present):
+        return pd.array(values, dtype=present[0].dtype if hasattr(present[0], "dtype") else None)
+    if len(present) < len(values) and all(type(value) is int for value in present):
+        return pd.array(values, dtype="Int64")
+    return pd.Series(values, dtype=None if values else object)
 
 
 def to_dict(estimate: Estimate[Any], level: float) -> dict[str, Any]:
@@ -83,12 +93,15 @@ def to_json(estimate: Estimate[Any], level: float) -> str:
 def from_json(text: str) -> Estimate[None]:
     """See :meth:`Estimate.from_json`."""
     try:
-        saved = json.loads(text)
-    except json.JSONDecodeError as broken:
-        raise DataError(
-            "PMG-RESULT-FORMAT", f"not a result file: {broken.msg}", fix="read what to_json wrote"
-        ) from None
+        saved = json.loads(text, parse_constant=_not_json)
+    except (ValueError, TypeError, RecursionError) as broken:
+        what = broken.msg if isinstance(broken, json.JSONDecodeError) else type(broken).__name__
+        raise DataError("PMG-RESULT-FORMAT", f"not a result file: {what}", fix="read what to_json wrote") from None
     return from_dict(saved)
+
+
+def _not_json(constant: str) -> float:
+    raise json.JSONDecodeError(f"{constant} is not JSON", constant, 0)
 
 
 def from_dict(saved: dict[str, Any]) -> Estimate[None]:
@@ -100,16 +113,22 @@ def from_dict(saved: dict[str, Any]) -> Estimate[None]:
         raise DataError("PMG-RESULT-FORMAT", f"schema {found!r} is not {SCHEMA!r}", fix="read what to_json wrote")
     try:
         return _rebuilt(saved, Estimate)
-    except (KeyError, TypeError, ValueError, AttributeError) as broken:
-        raise DataError("PMG-RESULT-FORMAT", f"a damaged result: {broken}", fix="write it again with to_json") from None
+    except (DataError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as broken:
+        raise DataError(
+            "PMG-RESULT-FORMAT",
+            f"a damaged result: {type(broken).__name__} {broken}",
+            fix="write it again with to_json",
+        ) from None
 
 
 def _rebuilt(saved: dict[str, Any], build: Any) -> Estimate[None]:
     rows = saved["terms"]
-    frame = pd.DataFrame([{key: _revived(value) for key, value in row.items()} for row in rows])
-    values = frame["estimate"].to_numpy(dtype=np.float64, na_value=np.nan)
-    drop = ["estimate", "std_error", "statistic", "p_value", "conf_low", "conf_high", "df", "method", "status"]
-    columns: dict[str, Any] = dict(frame.drop(columns=drop))
+    values = np.array([row["estimate"] for row in rows], dtype=np.float64)
+    columns: dict[str, Any] = {
+        name: _column([_revived(row[name]) for row in rows])
+        for name in (*LABELS, *SUPPORT)
+        if any(name in row for row in rows)
+    }
     columns.update(interval=saved["interval"], method=saved["term_method"], status=saved["term_status"])
     found = saved["uncertainty"]
     law = None
@@ -119,6 +138,7 @@ def _rebuilt(saved: dict[str, Any], build: Any) -> Estimate[None]:
         if "n_treated" in found:
             support = Support(*(np.array(found[name], dtype=np.float64) for name in ("n_treated", "n_effective")))
         law = Covariance(matrix, support, bool(found.get("corrected", False)), found.get("df"))
+    dependence = independent() if law is None else Recorded(str(found["dependence"]))
     provenance = Provenance.from_dict(saved["provenance"])
     if found["carrier"] == "draws":
         provenance = provenance.noting(
@@ -133,7 +153,7 @@ def _rebuilt(saved: dict[str, Any], build: Any) -> Estimate[None]:
         law,
         scale=saved["scale"],
         provenance=provenance,
-        dependence=independent(),
+        dependence=dependence,
     )
     return estimate  # type: ignore[no-any-return]
 

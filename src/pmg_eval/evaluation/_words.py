@@ -38,7 +38,7 @@ def _overall(row: pd.Series[Any], outcome: str, family: str) -> str:
         # the weight of a ratio is the number expected without the programme
         cases = row["weight"] * (value - 1)
         number = f"{abs(cases):,.0f} {'more' if cases > 0 else 'fewer'} than the {row['weight']:,.0f} expected"
-        said = f"{outcome} were {_percent(value)} than expected without the programme, {number},"
+        said = f"{outcome} were {_percent(value)} than expected without the programme, {number}"
         interval = f"(95 % interval: {_signed(low)} to {_signed(high)})"
         null = 1.0
     else:
@@ -66,7 +66,8 @@ def caveats(checks: pd.DataFrame, areas: Estimate[Any], panel: Panel) -> tuple[s
     if (checks["verdict"] == "not possible").any():
         names = ", ".join(checks.loc[checks["verdict"] == "not possible", "check"])
         found.append(f"Not possible with these data: {names}.")
-    p_min = areas.terms["p_min"].max()
+    counted = areas.terms.loc[areas.terms["n_placebo"] > 0, "n_placebo"]
+    p_min = 1 / (counted.min() + 1)
     if p_min > 0.05:
         found.append(f"Single areas cannot reach p < {p_min:.3f} with this number of comparison areas.")
     if panel.selection_window is not None:

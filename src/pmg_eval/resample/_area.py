@@ -25,6 +25,9 @@ class AreaEffects:
     Attributes
     ----------
     units : Index (k); values, cohort, size, weight : (k,); n_control : (k,) int
+        A treated area without an effect keeps its row: value NaN, ``status`` says why.
+    share : (k,) float
+        Treated share of the first treated period (1 unless the panel keeps shares).
     others : (m, k) float or None
         Contributions (psi / n) of never-treated units: the error that areas share through their controls.
     joint : bool
@@ -42,6 +45,8 @@ class AreaEffects:
     estimand: str
     joint: bool
     provenance: Provenance
+    status: list[str]
+    share: Array
 
 
 def _sizes(panel: Panel, units: pd.Index[Any], cohort: Array, estimate_weight: Array, scale: ScaleName) -> Array:
@@ -94,33 +99,41 @@ def _joint(units: Estimate[Any], panel: Panel) -> AreaEffects:
         str(units.terms["estimand"].iloc[0]),
         True,
         units.provenance,
+        [str(why) for why in units.terms["status"]],
+        _shares(panel, position),
     )
+
+
+def _shares(panel: Panel, position: Any) -> Array:
+    return np.ones(len(position)) if panel.share is None else panel.share[position]
 
 
 def _one_by_one(estimator: Estimator, panel: Panel, outcome: str, treated: Any, provenance: Provenance) -> AreaEffects:
     never = ~np.isfinite(panel.cohort)
-    kept, singles = [], []
+    singles: dict[int, Estimate[Any]] = {}
+    status = dict.fromkeys(treated, "")
     for unit in treated:
         mask = never.copy()
         mask[unit] = True
         try:
             single = estimator(panel.select(mask), outcome)
-        except (DesignError, NumericalError, DataError, InferenceError):
-            continue  # this area has no effect under the estimator (no pre-period, no overlap)
-        kept.append(unit)
-        singles.append(single if len(single) == 1 else single.average())
-    if not kept:
+            singles[unit] = single if len(single) == 1 else single.average()
+            status[unit] = str(singles[unit].terms["status"].iloc[0])
+        except (DesignError, NumericalError, DataError, InferenceError) as refused:
+            status[unit] = refused.what  # this area has no effect under the estimator (no pre-period, no overlap)
+    if not singles:
         raise DesignError("PMG-NO-AREA", "no treated area has an effect under this estimator")
     others = None
-    if all(isinstance(single.uncertainty, Influence) for single in singles):
-        others = np.column_stack([_contributions(single, panel.units[never]) for single in singles])
-    labels = panel.units[kept]
-    weight = np.array([_weight(single) for single in singles])
-    cohort = panel.cohort[kept]
-    head = singles[0]
+    if all(isinstance(single.uncertainty, Influence) for single in singles.values()):
+        known = {unit: _contributions(single, panel.units[never]) for unit, single in singles.items()}
+        others = np.column_stack([known.get(unit, np.zeros(never.sum())) for unit in treated])
+    labels = panel.units[treated]
+    weight = np.array([_weight(singles[unit]) if unit in singles else 0.0 for unit in treated])
+    cohort = panel.cohort[treated]
+    head = next(iter(singles.values()))
     return AreaEffects(
         labels,
-        np.array([single.values[0] for single in singles]),
+        np.array([singles[unit].values[0] if unit in singles else np.nan for unit in treated]),
         cohort,
         _sizes(panel, labels, cohort, weight, head.scale),
         weight,
@@ -130,6 +143,8 @@ def _one_by_one(estimator: Estimator, panel: Panel, outcome: str, treated: Any, 
         str(head.terms["estimand"].iloc[0]) if "estimand" in head.terms else "att",
         False,
         provenance,
+        list(status.values()),
+        _shares(panel, treated),
     )
 
 
@@ -150,13 +165,17 @@ def placebo_effects(
     estimator: Estimator,
     panel: Panel,
     outcome: str,
-    cohort: float,
+    start: tuple[float, float],
     pool: Any,
     effects: AreaEffects,
     batches: int,
     n_jobs: int,
 ) -> AreaEffects:
-    """Effects of the eligible areas as if they had started with ``cohort``; real treated areas are left out."""
+    """Effects of the eligible areas as if they had had this ``start`` (cohort and treated share of its first period).
+
+    Real treated areas are left out, and so is a placebo area in which nothing can be estimated.
+    """
+    cohort, share = start
     untreated = panel.select(~np.isfinite(panel.cohort))
     members = np.flatnonzero(pool[~np.isfinite(panel.cohort)])
     if effects.joint:
@@ -165,19 +184,20 @@ def placebo_effects(
         groups = [members[start::count] for start in range(count)]
     else:
         groups = [members[i : i + 1] for i in range(len(members))]
-    task: Callable[[Any], AreaEffects | None] = lambda group: _as_if(estimator, untreated, outcome, cohort, group)  # noqa: E731
+    task: Callable[[Any], AreaEffects | None] = lambda group: _as_if(estimator, untreated, outcome, start, group)  # noqa: E731
     found = [part for part in run(task, groups, n_jobs) if part is not None]
-    if not found:
+    if not any(np.isfinite(part.values).any() for part in found):
         raise DesignError(
             "PMG-NO-PLACEBO", "no placebo area could be estimated", fix="check the pre-periods of the pool"
         )
     values = np.concatenate([part.values for part in found])
     units = found[0].units.append([part.units for part in found[1:]])
     order = np.argsort(untreated.units.get_indexer(units))
+    order = order[~np.isnan(values[order])]
     return AreaEffects(
         units[order],
         values[order],
-        np.full(len(units), cohort),
+        np.full(len(order), cohort),
         np.concatenate([part.size for part in found])[order],
         np.concatenate([part.weight for part in found])[order],
         effects.n_control,
@@ -186,14 +206,22 @@ def placebo_effects(
         effects.estimand,
         effects.joint,
         effects.provenance,
+        [""] * len(order),
+        np.full(len(order), share),
     )
 
 
-def _as_if(estimator: Estimator, untreated: Panel, outcome: str, cohort: float, group: Any) -> AreaEffects | None:
-    assigned = np.full(untreated.n_units, np.inf)
-    assigned[group] = cohort
+def _as_if(
+    estimator: Estimator, untreated: Panel, outcome: str, start: tuple[float, float], group: Any
+) -> AreaEffects | None:
+    cohort = np.full(untreated.n_units, np.inf)
+    cohort[group] = start[0]
+    share = None
+    if untreated.share is not None:
+        share = np.ones(untreated.n_units)
+        share[group] = start[1]
     try:
-        return area_effects(estimator, untreated.with_cohort(assigned), outcome)
+        return area_effects(estimator, untreated.with_cohort(cohort, share), outcome)
     except (DesignError, NumericalError, InferenceError):
         return None
 

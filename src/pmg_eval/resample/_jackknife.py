@@ -94,6 +94,7 @@ def jackknife(
     >>> resample.jackknife(overall, panel, "rate").to_frame()["df"].tolist()
     [4.0]
     """
+    panel = panel.for_outcome(outcome)  # once, so that its warnings come once
     full = estimator(panel, outcome)
     names, codes = _clusters(panel, cluster)
     count = len(names)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pmg_eval.errors import DesignError, warn
+from pmg_eval.errors import DataError, DesignError, warn
 from pmg_eval.estimate import Draws, Estimate, make_terms
 from pmg_eval.estimate.scales import SCALES, ScaleName
 from pmg_eval.numerics.rows import Array
@@ -124,22 +124,47 @@ def placebo(
     [[0, 58], [1, 58]]
     """
     generator = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
+    panel = panel.for_outcome(outcome)
     pool = pool_mask(panel, eligible)
     if pool.sum() < 2:
         raise DesignError(
             "PMG-POOL", f"{int(pool.sum())} eligible placebo areas", fix="a panel with more untreated areas"
         )
+    if draws < 1:
+        raise DataError("PMG-DRAWS", f"draws={draws} must be positive")
     effects = area_effects(estimator, panel, outcome)
+    known = ~np.isnan(effects.values)
+    if not known.any():
+        raise DesignError("PMG-NO-AREA", "no treated area has an effect", where=sorted(set(effects.status) - {""}))
     laws = {
-        cohort: _law(placebo_effects(estimator, panel, outcome, cohort, pool, effects, batches, n_jobs))
-        for cohort in np.unique(effects.cohort)
+        start: _law(placebo_effects(estimator, panel, outcome, start, pool, effects, batches, n_jobs))
+        for start in sorted({start for start, has in zip(_starts(effects), known, strict=True) if has})
     }
-    count = len(next(iter(laws.values())).size)
-    _warn_few(count)
+    _warn_few(min(len(law.size) for law in laws.values()))
     shared = control_error(effects)
     errors, checks = _draws(effects, laws, shared, draws, generator)
-    seed = None if isinstance(rng, np.random.Generator) else int(rng)
-    return _result(effects, laws, errors, checks, panel, outcome, seed)
+    options = {
+        "draws": draws,
+        "eligible": None if eligible is None else [str(unit) for unit in eligible],
+        "batches": batches,
+    }
+    effects = replace(
+        effects,
+        provenance=replace(
+            effects.provenance,
+            options={**effects.provenance.options, "placebo": options},
+            seed=None if isinstance(rng, np.random.Generator) else int(rng),
+        ),
+    )
+    return _result(effects, laws, errors, checks, panel, outcome)
+
+
+Start = tuple[float, float]
+"""Cohort and treated share of its first period: what a placebo area imitates."""
+
+
+def _starts(effects: AreaEffects) -> list[Start]:
+    return [(float(cohort), float(share)) for cohort, share in zip(effects.cohort, effects.share, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,17 +234,21 @@ def _warn_few(count: int) -> None:
 
 
 def _draws(
-    effects: AreaEffects, laws: dict[float, _Law], shared: Array, draws: int, generator: np.random.Generator
+    effects: AreaEffects, laws: dict[Start, _Law], shared: Array, draws: int, generator: np.random.Generator
 ) -> tuple[Array, pd.DataFrame]:
-    """Errors (R, k) on the interval's scale, and the checks of every area."""
+    """Errors (R, k) on the interval's scale, and the checks of every area (NaN for an area without an effect)."""
     k = len(effects.values)
     value, vector = np.linalg.eigh(shared)
     root = vector * np.sqrt(np.clip(value, 0, None))
     errors = generator.standard_normal((draws, k)) @ root.T
     found = _on_scale(effects.values, effects.scale)
     rows = []
-    for column in range(k):
-        law = laws[float(effects.cohort[column])]
+    for column, start in enumerate(_starts(effects)):
+        if np.isnan(found[column]):
+            errors[:, column] = np.nan
+            rows.append({"unit": effects.units[column], "n_matched": 0})
+            continue
+        law = laws[start]
         standard = law.effect / law.sigma(law.size)
         sigma = float(law.sigma(effects.size[column : column + 1])[0])
         repeats = -(-draws // len(standard))
@@ -237,7 +266,8 @@ def _draws(
                 "control_se": float(np.sqrt(shared[column, column])),
             }
         )
-    return errors, pd.DataFrame(rows)
+    columns = ["unit", "p_plain", "p_size_matched", "n_matched", "sigma", "size", "control_se"]
+    return errors, pd.DataFrame(rows, columns=columns)
 
 
 def _rank_p(found: float, placebo_effect: Array) -> float:
@@ -246,15 +276,14 @@ def _rank_p(found: float, placebo_effect: Array) -> float:
 
 def _result(
     effects: AreaEffects,
-    laws: dict[float, _Law],
+    laws: dict[Start, _Law],
     errors: Array,
     checks: pd.DataFrame,
     panel: Panel,
     outcome: str,
-    seed: int | None,
 ) -> Estimate[PlaceboDetails]:
     k = len(effects.values)
-    n_placebo = np.array([len(laws[float(cohort)].effect) for cohort in effects.cohort])
+    n_placebo = np.array([len(laws[start].effect) if start in laws else 0 for start in _starts(effects)])
     scale = SCALES[effects.scale]
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = np.abs(scale.slope(effects.values))
@@ -280,7 +309,6 @@ def _result(
     )
     provenance = replace(
         effects.provenance.then("resample.placebo"),
-        seed=seed,
         assumptions=(*effects.provenance.assumptions, *ASSUMPTIONS),
         references=(*effects.provenance.references, "10.1162/rest_a_00759", "10.1162/REST_a_00049"),
     )
@@ -294,14 +322,15 @@ def _result(
     )
 
 
-def _details(laws: dict[float, _Law], checks: pd.DataFrame, panel: Panel) -> PlaceboDetails:
+def _details(laws: dict[Start, _Law], checks: pd.DataFrame, panel: Panel) -> PlaceboDetails:
     tables, fitted = [], []
-    for cohort, law in laws.items():
+    for (cohort, share), law in laws.items():
         label = panel.time_label(int(cohort))
         tables.append(
             pd.DataFrame(
                 {
                     "cohort": label,
+                    **({} if panel.share is None else {"share": share}),
                     "unit": law.units,
                     "effect": law.effect,
                     "size": law.size,
@@ -309,13 +338,14 @@ def _details(laws: dict[float, _Law], checks: pd.DataFrame, panel: Panel) -> Pla
                 }
             )
         )
-        fitted.append({"cohort": label, "a": law.a, "b": law.b})
+        shown = {} if panel.share is None else {"share": share}
+        fitted.append({"cohort": label, **shown, "a": law.a, "b": law.b})
     return PlaceboDetails(pd.concat(tables, ignore_index=True), pd.DataFrame(fitted), checks)
 
 
 def _status(effects: AreaEffects, panel: Panel, outcome: str, p_min: Array) -> tuple[list[str], Array]:
     """What a reader must know about an area: few or no events. Below one event a period nothing is tested."""
-    status = [""] * len(effects.values)
+    status = list(effects.status)
     p_min = p_min.copy()
     counts = effects.scale == "log"
     if not counts:
@@ -323,6 +353,8 @@ def _status(effects: AreaEffects, panel: Panel, outcome: str, p_min: Array) -> t
     wide = panel.wide(outcome)
     position = panel.units.get_indexer(effects.units)
     for row, unit in enumerate(position):
+        if np.isnan(effects.values[row]):
+            continue
         before = wide[unit, panel.time_codes < effects.cohort[row]]
         mean = float(np.nanmean(before)) if np.isfinite(before).any() else np.nan
         if effects.values[row] == 0:

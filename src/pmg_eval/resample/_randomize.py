@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pmg_eval.errors import DataError, DesignError, InferenceError, NumericalError
-from pmg_eval.estimate import Test
-from pmg_eval.numerics.rows import Array
+from pmg_eval.estimate import Provenance, Test
 from pmg_eval.panel import Panel
 from pmg_eval.resample._pool import pool_mask
 from pmg_eval.resample._tasks import run
@@ -61,6 +60,8 @@ def randomize(
     ------
     DesignError
         No eligible comparison area, or fewer than two distinct assignments.
+    InferenceError
+        PMG-NO-STATISTIC: the observed estimate is missing or infinite.
 
     Assumes
     -------
@@ -73,24 +74,38 @@ def randomize(
     """
     if draws < 1:
         raise DataError("PMG-DRAWS", f"draws={draws} must be positive")
+    panel = panel.for_outcome(outcome)
     observed = _statistic(estimator(panel, outcome), statistic)
+    if not np.isfinite(observed):
+        raise InferenceError(
+            "PMG-NO-STATISTIC",
+            f"the observed {statistic} is not a finite number, so nothing can be compared with it",
+            fix="check the estimate and its status; a ratio of zero has no logarithm",
+        )
     pool = np.flatnonzero(np.isfinite(panel.cohort) | pool_mask(panel, eligible))
     if np.isfinite(panel.cohort[pool]).all():
         raise DesignError("PMG-POOL", "the pool holds no untreated area", fix="name eligible comparison areas")
     blocks = _blocks(panel, pool, within)
-    total = prod(_distinct(panel.cohort[block]) for block in blocks)
+    # An adoption path is a start and, where the panel keeps it, the treated share of the first period.
+    starts = panel.cohort if panel.share is None else np.column_stack([panel.cohort, panel.share])
+    paths, path = np.unique(starts, axis=0, return_inverse=True)
+    path = path.ravel()
+    total = prod(_distinct(path[block]) for block in blocks)
     if total < 2:
         raise DesignError("PMG-POOL", "only one assignment is possible", fix="a larger pool or coarser `within`")
     if total <= draws:
-        exact, tasks = True, list(_every(panel.cohort, blocks))
+        exact, tasks = True, list(_every(path, blocks))
     else:
-        exact, tasks = False, list(_random(panel.cohort, blocks, draws, rng))
+        exact, tasks = False, list(_random(path, blocks, draws, rng))
 
-    def under(cohort: Array) -> float:
+    def under(assigned: Any) -> float:
+        start = paths[assigned]
+        other = panel.with_cohort(start) if panel.share is None else panel.with_cohort(start[:, 0], start[:, 1])
         try:
-            return _statistic(estimator(panel.with_cohort(cohort), outcome), statistic)
+            found = _statistic(estimator(other, outcome), statistic)
         except (DesignError, NumericalError, InferenceError):
-            return np.inf  # an assignment that cannot be estimated counts against the effect
+            found = np.nan
+        return np.inf if np.isnan(found) else found  # what cannot be estimated counts against the effect
 
     placebo = np.abs(np.array(run(under, tasks, n_jobs)))
     extreme = int((placebo >= abs(observed) * (1 - 1e-12)).sum())
@@ -108,6 +123,18 @@ def randomize(
         p_error=0.0 if exact else float(np.sqrt(p_value * (1 - p_value) / draws)),
         method="randomization inference",
         note="" if p_min <= 0.05 else f"This pool cannot give a p below {p_min:.3g}.",
+        provenance=Provenance(
+            estimator="resample.randomize",
+            options={
+                "outcome": outcome,
+                "eligible": None if eligible is None else [str(unit) for unit in eligible],
+                "within": within,
+                "statistic": statistic,
+                "draws": draws,
+            },
+            data=panel.fingerprint,
+            seed=None if isinstance(rng, np.random.Generator) else int(rng),
+        ),
     )
 
 
@@ -123,7 +150,7 @@ def _statistic(estimate: Any, kind: str) -> float:
             return value
         if kind != "t":
             raise DataError("PMG-OPTION", f"unknown statistic {kind!r}", fix='"estimate" or "t"')
-        return value / float(np.abs(scale.slope(estimate.values))[0] * estimate.se[0])
+        return float(value / (np.abs(scale.slope(estimate.values))[0] * estimate.se[0]))
 
 
 def _blocks(panel: Panel, pool: Any, within: str | None) -> list[Any]:
@@ -135,28 +162,28 @@ def _blocks(panel: Panel, pool: Any, within: str | None) -> list[Any]:
     return [pool[codes == level] for level in range(codes.max() + 1)]
 
 
-def _distinct(cohort: Array) -> int:
-    counts = np.unique(cohort, return_counts=True)[1]
-    return factorial(len(cohort)) // prod(factorial(int(count)) for count in counts)
+def _distinct(path: Any) -> int:
+    counts = np.unique(path, return_counts=True)[1]
+    return factorial(len(path)) // prod(factorial(int(count)) for count in counts)
 
 
-def _every(cohort: Array, blocks: list[Any]) -> Iterator[Array]:
+def _every(path: Any, blocks: list[Any]) -> Iterator[Any]:
     """All distinct reassignments; the one that happened included."""
     head, *rest = blocks
-    later = list(_every(cohort, rest)) if rest else [cohort]
-    for path in _multiset(cohort[head]):
+    later = list(_every(path, rest)) if rest else [path]
+    for order in _multiset(path[head]):
         for base in later:
             changed = base.copy()
-            changed[head] = path
+            changed[head] = order
             yield changed
 
 
-def _multiset(values: Array) -> Iterator[tuple[float, ...]]:
+def _multiset(values: Any) -> Iterator[tuple[int, ...]]:
     """Distinct orderings of a multiset without visiting repeated ones."""
     levels, counts = np.unique(values, return_counts=True)
     left = dict(zip(levels.tolist(), counts.tolist(), strict=True))
 
-    def extend(prefix: tuple[float, ...]) -> Iterator[tuple[float, ...]]:
+    def extend(prefix: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         if len(prefix) == len(values):
             yield prefix
             return
@@ -169,10 +196,10 @@ def _multiset(values: Array) -> Iterator[tuple[float, ...]]:
     yield from extend(())
 
 
-def _random(cohort: Array, blocks: list[Any], draws: int, rng: int | np.random.Generator) -> Iterator[Array]:
+def _random(path: Any, blocks: list[Any], draws: int, rng: int | np.random.Generator) -> Iterator[Any]:
     generator = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
     for child in generator.spawn(draws):
-        changed = cohort.copy()
+        changed = path.copy()
         for block in blocks:
-            changed[block] = child.permutation(cohort[block])
+            changed[block] = child.permutation(path[block])
         yield changed
