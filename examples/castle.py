@@ -24,6 +24,7 @@ def main(page: Path) -> None:
             ["unit", "cohort", "estimate", "conf_low", "conf_high", "p_value", "status"]
         ].to_string()
     )
+    page.parent.mkdir(parents=True, exist_ok=True)
     result.to_html(page, overwrite=True)
     result.to_json(page.with_suffix(".json"), overwrite=True)
     print()
@@ -31,4 +32,4 @@ def main(page: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("castle.html"))
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("out/castle.html"))

@@ -32,10 +32,10 @@ Coverage is the share of area intervals that contain the true ratio; ± is its M
 100 % where an area had fewer than one event a year before the start or none after it: there the library shows the
 ratio without a test.
 
-**Reading.** Nominal coverage holds from 300 events a year down to 20; with about two events a year it is a little
-low, and nothing has power there. For comparison, the intervals that packages print for one treated unit (clustered,
-influence function, unrestricted wild bootstrap) cover 6 to 22 % in such designs, and placebo ranks without scaling
-are too wide for large areas and too narrow for small ones.
+**Reading.** Coverage stays close to nominal from 300 events a year down to two; with two a year nothing has power.
+For comparison, the intervals that packages print for one treated unit (clustered, influence function, unrestricted
+wild bootstrap) cover 6 to 22 % in such designs, and placebo ranks without scaling are too wide for large areas and
+too narrow for small ones.
 
 **Power is low for single areas, and that is the truth of such data**: a change of ten percent in one area is found
 one time in seven to ten. A table of 27 stars is not information; read the intervals, and the pooled effect.

@@ -21,6 +21,9 @@ Mask = NDArray[np.bool_]
 _MAX_STEPS = 200
 _TOLERANCE = 1e-13
 _LONGEST_STEP = 3.0
+_LONGEST_TREND = (
+    50.0  # on the log scale: no rate changes by a factor of 1e21, covariates that say so separate the counts
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +58,8 @@ class RatioCell:
     ----------
     ratio, expected : float
     ratio_derivative, expected_derivative : (m,) arrays
+    share : (m,) array
+        Weight of every treated unit in the log ratio (its part of the information); 0 without an event.
     status : str
         "", "zero_events" (with a ratio of 0 when only the treated later count is zero, NaN otherwise), "singular".
     """
@@ -63,6 +68,7 @@ class RatioCell:
     expected: float
     ratio_derivative: Array
     expected_derivative: Array
+    share: Array
     status: str = ""
 
 
@@ -74,6 +80,8 @@ def compare_counts(counts: Counts, treated: Mask) -> RatioCell:
         return _failed(len(treated), trend)
     coef, moved = trend
     drift = np.full(len(own.base), coef[0]) if own.design is None else coef @ own.design
+    if np.abs(drift).max() > _LONGEST_TREND:
+        return _failed(len(treated), "singular")
     if not own.weight @ own.base > 0:
         return _failed(len(treated), "zero_events")
     if not own.weight @ own.later > 0:
@@ -91,13 +99,16 @@ def compare_counts(counts: Counts, treated: Mask) -> RatioCell:
     expected = float(own.weight @ own.later) / ratio
     expected_derivative = -expected * log_derivative
     expected_derivative[treated] += own.weight * own.later / ratio
-    return RatioCell(ratio, expected, ratio * log_derivative, expected_derivative)
+    share = np.zeros(len(treated))
+    share[treated] = spread / information
+    return RatioCell(ratio, expected, ratio * log_derivative, expected_derivative, share)
 
 
 def reference_counts(counts: Counts, treated: Mask) -> RatioCell:
     """The base period against itself: ratio 1, expected equal to observed."""
     own = treated * counts.weight * counts.base
-    return RatioCell(1.0, float(own.sum()), np.zeros(len(treated)), own)
+    zero = np.zeros(len(treated))
+    return RatioCell(1.0, float(own.sum()), zero, own, zero)
 
 
 def _none_left(own: Counts, treated: Mask, drift: Array, moved: Array) -> RatioCell:
@@ -107,11 +118,14 @@ def _none_left(own: Counts, treated: Mask, drift: Array, moved: Array) -> RatioC
     derivative[treated] = each
     columns = np.ones((1, len(each))) if own.design is None else own.design
     derivative[~treated] = (columns @ each) @ moved
-    return RatioCell(0.0, float(each.sum()), np.zeros(len(treated)), derivative, "zero_events")
+    share = np.zeros(len(treated))
+    share[treated] = each / each.sum()
+    return RatioCell(0.0, float(each.sum()), np.zeros(len(treated)), derivative, share, "zero_events")
 
 
 def _failed(m: int, status: str) -> RatioCell:
-    return RatioCell(np.nan, np.nan, np.zeros(m), np.zeros(m), status)
+    zero = np.zeros(m)
+    return RatioCell(np.nan, np.nan, zero, zero, zero, status)
 
 
 def _chance(counts: Counts, index: Array) -> Array:

@@ -305,8 +305,6 @@ def solve_counts(sample: Sample, exposure: Array, cells: Sequence[Cell]) -> Solu
         units = np.flatnonzero(included)
         own, weight = treated[units], sample.weight[units]
         solution.count(j, own)
-        if not complete:
-            solution.members[j] = _members(units, own, weight)
         if solution.status[j] and not cell.is_reference:
             continue
         full = sample.design.at(cell.covariates)
@@ -318,9 +316,15 @@ def solve_counts(sample: Sample, exposure: Array, cells: Sequence[Cell]) -> Solu
             weight=weight,
             design=None if full is None else full[:, units],
         )
+        # Without an event in either period a unit says nothing: it is not counted, and the guard does not rely on it.
+        eventful = counts.base + counts.later > 0
+        solution.n_treated[j] = np.count_nonzero(own & eventful)
+        solution.n_control[j] = np.count_nonzero(~own & eventful)
         if cell.is_reference:
             solution.store_ratio(j, units, reference_counts(counts, own))
             solution.fail([j], "reference")
-        else:
-            solution.store_ratio(j, units, compare_counts(counts, own))
+            continue
+        found = compare_counts(counts, own)
+        solution.store_ratio(j, units, found)
+        solution.members[j] = _members(units, found.share > 0, found.share)
     return solution

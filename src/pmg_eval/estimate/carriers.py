@@ -203,7 +203,7 @@ class Draws:
 
     def half_width(self, level: float) -> Array:
         """The two-sided quantile of the error; infinite where the level is not attainable."""
-        rank = int(np.ceil(level * (len(self.errors) + 1)))
+        rank = int(np.ceil(level * (len(self.errors) + 1) - 1e-9))  # 0.07 * 100 is 7, not 8
         if rank > len(self.errors):
             return np.full(self.errors.shape[1], np.inf)
         width = np.partition(np.abs(self.errors), rank - 1, axis=0)[rank - 1]

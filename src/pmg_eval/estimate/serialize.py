@@ -50,7 +50,7 @@ def _column(values: list[Any]) -> Any:
     """A column as it was: whole numbers stay whole where some are missing."""
     present = [value for value in values if value is not None]
     if present and all(isinstance(value, pd.Period) for value in present):
-        return pd.array(values, dtype=present[0].dtype if hasattr(present[0], "dtype") else None)
+        return pd.array(values)
     if len(present) < len(values) and all(type(value) is int for value in present):
         return pd.array(values, dtype="Int64")
     return pd.Series(values, dtype=None if values else object)
