@@ -67,12 +67,14 @@ _RATES = ("homicide", "robbery", "assault", "burglary", "larceny", "motor", "mur
 def castle() -> pd.DataFrame:
     """Homicides and castle-doctrine laws in 50 US states, 2000-2010 (Cheng and Hoekstra 2013).
 
-    The laws widened the right to use lethal force in self-defence; 21 states adopted one between 2005 and 2009.
+    The laws widened the right to use lethal force in self-defence; 21 states adopted one between 2005 and 2009, most of
+    them during the year.
 
     Returns
     -------
     DataFrame (550 rows)
-        ``state`` (name), ``year``, ``homicides`` (count), ``population``, ``law`` (1 from the first year with the law).
+        ``state`` (name), ``year``, ``homicides`` (count), ``population``, ``law`` (1 from the first full year
+        with the law, 2006 to 2010).
 
     Raises
     ------
@@ -83,7 +85,7 @@ def castle() -> pd.DataFrame:
     -----
     The source gives crime *rates* per 100,000, of seven kinds, with one population as their denominator. The counts are
     whole numbers, which pins that population down: among the populations for which the number of homicides is whole it
-    is the one for which all seven counts are.
+    is the one for which all seven counts are (to one person in 12 million: the rates have seven digits).
 
     References
     ----------

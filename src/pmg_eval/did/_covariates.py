@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 _PLAIN = re.compile(r"[A-Za-z_]\w*(\s*\+\s*[A-Za-z_]\w*)*")
+_ESCAPES = re.compile("⧛?\x1b?\\[[0-9;]*m⧚?")  # colors that formulaic writes for a terminal
 _NAME = re.compile(r"`([^`]+)`|([A-Za-z_][\w.]*)(\s*\()?")
 
 
@@ -98,25 +99,55 @@ def names_in(formula: str, frame: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _evaluate(formula: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """Model matrix without its intercept."""
+def evaluate(formula: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns of a formula, finite, without its intercept.
+
+    Raises
+    ------
+    DataError
+        PMG-FORMULA, or PMG-COVARIATE for missing and infinite values. What the formula's own functions have to say is
+        shown only where it is about names: it could quote values.
+    """
     text = right_hand_side(formula)
     if _PLAIN.fullmatch(text):
         names = list(dict.fromkeys(name.strip() for name in text.split("+")))
         if all(pd.api.types.is_numeric_dtype(frame[name]) for name in names):  # the common case needs no parser
-            return frame[names].astype(np.float64)
+            return _finite(frame[names].astype(np.float64), formula)
     from formulaic import model_matrix
-    from formulaic.errors import FormulaicError
+    from formulaic.errors import FactorEvaluationError, FormulaicError
 
+    reason = ""
     try:
-        matrix = pd.DataFrame(model_matrix("~ " + text, frame, na_action="raise"))
-    except (FormulaicError, SyntaxError, ValueError) as error:
+        with np.errstate(all="ignore"):
+            matrix = model_matrix("~ " + text, frame, na_action="ignore")
+        if isinstance(matrix, pd.DataFrame):
+            return _finite(matrix.drop(columns="Intercept", errors="ignore").astype(np.float64), formula)
+        reason = "it has several parts"
+    except FactorEvaluationError as error:
+        unknown = re.search(r"name '[^']*' is not defined", str(error))
+        reason = unknown.group() if unknown else "one of its terms cannot be computed from these columns"
+    except (FormulaicError, SyntaxError) as error:
+        reason = _ESCAPES.sub("", str(error)).split("\n")[0].rstrip(".")
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        reason = "one of its terms cannot be computed from these columns"
+    raise DataError(
+        "PMG-FORMULA",
+        f"covariates={formula!r} cannot be evaluated: {reason}",
+        fix='for example "~ x + np.log(z) + C(region)", with columns of the panel',
+    )
+
+
+def _finite(matrix: pd.DataFrame, formula: str) -> pd.DataFrame:
+    fine = np.isfinite(matrix.to_numpy()).all(axis=0)
+    bad = [str(name) for name, good in zip(matrix.columns, fine, strict=True) if not good]
+    if bad:
         raise DataError(
-            "PMG-FORMULA",
-            f"covariates={formula!r} cannot be evaluated: {error}",
-            fix='for example "~ x + np.log(z) + C(region)", with columns of the panel',
-        ) from error
-    return matrix.drop(columns="Intercept", errors="ignore").astype(np.float64)
+            "PMG-COVARIATE",
+            f"covariates={formula!r} give missing or infinite values",
+            where=bad,
+            fix="check the transformation (a logarithm of zero?) or drop these units",
+        )
+    return matrix
 
 
 def covariate_design(panel: Panel, formula: str | None) -> Design:
@@ -137,9 +168,8 @@ def covariate_design(panel: Panel, formula: str | None) -> Design:
     if single:
         first = np.flatnonzero(np.diff(panel.row_unit, prepend=-1))
         frame = frame[names].iloc[first].reset_index(drop=True)
-    matrix = _evaluate(formula, frame)
+    matrix = evaluate(formula, frame)
     raw = matrix.to_numpy(dtype=np.float64)
-    _require_finite(raw, matrix.columns, formula)
     columns, kept, notes = _independent_columns(raw, [str(name) for name in matrix.columns])
     standard = np.vstack([np.ones(len(columns)), columns.T])
     if single or not panel.is_panel:
@@ -163,19 +193,10 @@ def _constant_within_units(panel: Panel, names: list[str]) -> bool:
     return True
 
 
-def _require_finite(raw: Array, names: pd.Index[Any], formula: str) -> None:
-    bad = [str(names[column]) for column in np.unique(np.nonzero(~np.isfinite(raw))[1])]
-    if bad:
-        raise DataError(
-            "PMG-COVARIATE",
-            f"covariates={formula!r} give missing or infinite values",
-            where=bad,
-            fix="check the transformation (a logarithm of zero?) or drop these units",
-        )
-
-
 def _independent_columns(raw: Array, names: list[str]) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
     """Columns with mean 0 and standard deviation 1, without constants and linear combinations of others."""
+    top = np.abs(raw).max(axis=0, initial=0.0)
+    raw = raw / np.where(top > 0, top, 1.0)  # squares of very large values would overflow
     centre = raw.mean(axis=0)
     centred = raw - centre
     spread = np.sqrt(np.square(centred).mean(axis=0))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pmg_eval.did._cells_design import BasePeriod, Calendar, Pool, gap_notes, plan_cells
 from pmg_eval.did._controls import Controls, NeverTreated, NotYetTreated
 from pmg_eval.did._covariates import Design, covariate_design, names_in
+from pmg_eval.did._door import need_anticipation, need_counts, need_formula, need_option, need_panel
 from pmg_eval.did._group_time_result import (
     GroupTimeDetails,
     in_selection_window,
@@ -110,11 +111,13 @@ def group_time(
 
     A cell that cannot be estimated is NaN with ``status``: ``"no_control"``, ``"no_treated"``, ``"overlap"`` (some
     propensity is 0.999 or more, or all controls were trimmed at 0.995), ``"singular"`` (covariates collinear among the
-    controls), ``"zero_events"`` (Poisson; a ratio of exactly 0 is kept as such and enters averages).
+    controls, or separating their counts), ``"zero_events"`` (Poisson; a ratio of exactly 0 is kept as such and enters
+    averages).
 
     Poisson: given the total of a unit over base and period, its later count is binomial with odds
     :math:`E_{it}e^{\delta}/E_{ib}`, which removes unit effects; :math:`\log RR=\delta_g-\delta_{controls}`. With
-    covariates (``method="or"``) the controls' :math:`\delta` is :math:`x'\beta`. An average of ratios weighted by the
+    covariates (``method="or"``) the controls' :math:`\delta` is :math:`x'\beta`. Units without an event in either
+    period say nothing and are not counted. An average of ratios weighted by the
     expected counts is observed over expected events. With an average base, base counts and exposures are summed.
 
     With ``partial_period="share"`` the effect in the period of start is per fully treated period:
@@ -144,6 +147,7 @@ def group_time(
     >>> effects.terms[["cohort", "period", "event_time", "n_control"]].assign(att=effects.values).to_dict("list")
     {'cohort': [3, 3, 3], 'period': [2, 3, 4], 'event_time': [-1, 0, 1], 'n_control': [3, 3, 3], 'att': [0.0, 2.0, 2.0]}
     """
+    need_panel(panel)
     _check(controls, covariates, method, family, anticipation, base_period)
     if family == "poisson":
         _check_poisson(panel, covariates, method)
@@ -201,21 +205,15 @@ def _check(
     controls: object, covariates: object, method: object, family: object, anticipation: object, base_period: object
 ) -> None:
     """Options that no data could make right."""
-    for name, value, allowed in (
-        ("method", method, get_args(Method)),
-        ("family", family, get_args(Family)),
-        ("base_period", base_period, get_args(BasePeriod)),
-    ):
-        if value not in allowed:
-            raise DataError("PMG-OPTION", f"unknown {name}={value!r}", fix=f"one of {', '.join(allowed)}")
+    need_option("method", method, get_args(Method))
+    need_option("family", family, get_args(Family))
+    need_option("base_period", base_period, get_args(BasePeriod))
     if isinstance(controls, type) or not callable(getattr(controls, "eligible", None)):
         raise DataError(
             "PMG-OPTION", f"controls={controls!r} is no rule", fix="did.NotYetTreated() or did.NeverTreated()"
         )
-    if isinstance(anticipation, bool) or not isinstance(anticipation, int | np.integer) or anticipation < 0:
-        raise DataError("PMG-OPTION", f"anticipation={anticipation!r} must be a number of periods, 0 or more")
-    if not (covariates is None or isinstance(covariates, str)):
-        raise DataError("PMG-OPTION", "covariates must be a formula", fix='for example covariates="~ x + z"')
+    need_anticipation(anticipation)
+    need_formula(covariates)
 
 
 def _check_poisson(panel: Panel, covariates: str | None, method: str) -> None:
@@ -266,6 +264,12 @@ def _participants(panel: Panel, controls: Controls, anticipation: int) -> tuple[
             f"{int(early.sum())} units left out because they have no period before their (anticipated) start: "
             f"cohorts {which}"
         )
+    unclean = inside & (panel.contaminated_from < panel.cohort)
+    if unclean.any():
+        notes.append(
+            f"{int(unclean.sum())} treated units were contaminated before their own start: their base period is not "
+            "clean (did.imputation leaves such periods out)"
+        )
     return keep, np.unique(panel.cohort[inside]), notes
 
 
@@ -291,10 +295,7 @@ def _sample(panel: Panel, outcome: str, design: Design, controls: Controls, anti
 
 def _exposure(panel: Panel, outcome: str, sample: Sample, keep: Mask) -> tuple[Array, list[str]]:
     """Exposure (T, n) of the participants; counts are checked."""
-    if np.nanmin(sample.outcome) < 0:
-        raise DataError(
-            "PMG-NEGATIVE", f"outcome {outcome!r} has negative counts", fix='family="gaussian", or check the data'
-        )
+    need_counts(panel, outcome)
     if panel.exposure is None:
         return np.ones_like(sample.outcome), ["the panel has no exposure: ratios are of counts, not of rates"]
     return np.ascontiguousarray(panel.wide_rows(panel.exposure).T)[:, keep], []

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pmg_eval.did._door import need_counts
 from pmg_eval.did._imputation_fit import Array, Baseline, Codes, Grid, Mask, additive, partial_out
 from pmg_eval.did._pretrend import EventTimes, Pretrend, dummies, event_times, result
-from pmg_eval.errors import DataError, DesignError, NumericalError
+from pmg_eval.errors import DesignError, NumericalError
 from pmg_eval.numerics.ppml import PpmlFit, ppml
 
 if TYPE_CHECKING:
@@ -27,11 +28,7 @@ _SETTLED = 1e-7
 
 def exposure_of(panel: Panel, outcome: str, grid: Grid) -> Array:
     """Exposure (n, T), ones without the role; checks that the outcome can be a count or amount."""
-    if grid.outcome.min() < 0:
-        unit, period = np.nonzero(grid.outcome < 0)
-        units, times = panel.units[unit], panel.times[period]
-        places = [f"{unit} {time}" for unit, time in zip(units, times, strict=True)]
-        raise DataError("PMG-NEGATIVE", f'{outcome!r} has negative values; family="poisson" needs counts', where=places)
+    need_counts(panel, outcome)
     if panel.exposure is None:
         return np.ones_like(grid.outcome)
     return np.nan_to_num(panel.wide_rows(panel.exposure), nan=0.0)
@@ -129,11 +126,15 @@ def _newton(grid: Grid, weight: Array, used: Mask, expected: Array, coefficient:
     """Newton's method with the effects absorbed, from means and coefficients; None when it does not settle."""
     events = event_times(grid, used)
     mean = np.where(used, expected, 0.0)
-    settled = False
+    settled, identified = False, None
     for _ in range(_NEWTON_STEPS):
         model = additive(weight * mean)
         partialled = partial_out(model, grid)
         net = dummies(model, partialled, events)
+        if identified is None:
+            identified = net.identified
+        if (net.identified != identified).any():  # means run to zero: the data identify it, but not as a finite ratio
+            return None
         residual = np.where(used, weight * (grid.outcome - mean), 0.0)
         if settled:
             ratio = np.exp(coefficient)

@@ -196,11 +196,18 @@ def _own(unit: Codes, data: Array, n: int, extra: int, pre: Pretrend | None = No
 
 
 def terms_of(
-    panel: Panel, grid: Grid, cells: Cells, pre: Pretrend | None, outcome: str, family: Family, exposure: Array | None
+    panel: Panel,
+    grid: Grid,
+    baseline: Baseline,
+    cells: Cells,
+    pre: Pretrend | None,
+    outcome: str,
+    family: Family,
+    exposure: Array | None,
 ) -> pd.DataFrame:
     unit, period = grid.unit, grid.period
     extra = 0 if pre is None else len(pre.value)
-    used = grid.untreated
+    used = baseline.model.weight > 0  # counts: without the observations of units that have no event
     controls = used.sum(axis=0)[period]
     event = grid.event[unit, period].astype(np.int64)
     columns: dict[str, Any] = {

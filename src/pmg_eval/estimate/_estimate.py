@@ -263,9 +263,8 @@ class Estimate(Generic[D]):
 
     def _new_terms(self, matrix: Any, terms: pd.DataFrame | None) -> pd.DataFrame:
         m = matrix.shape[0]
-        if terms is not None:
-            return make_terms(dict(terms.reset_index(drop=True)), m)
-        columns: dict[str, Any] = {"contrast": np.arange(m)}
+        named = {"contrast": np.arange(m)} if terms is None else dict(terms.reset_index(drop=True))
+        columns: dict[str, Any] = {}
         interval = set(self.terms["interval"])
         method = set(self.terms["method"])
         columns["interval"] = interval.pop() if len(interval) == 1 and interval <= {"wald", "placebo"} else "wald"
@@ -274,7 +273,7 @@ class Estimate(Generic[D]):
             used = matrix.toarray() != 0
             controls = self.terms["n_control"].to_numpy(dtype=np.float64, na_value=np.nan)
             columns["n_control"] = np.where(used, controls, np.inf).min(axis=1)
-        return make_terms(columns, m)
+        return make_terms({**columns, **named}, m)
 
     def apply(
         self,

@@ -101,12 +101,12 @@ def stack(*estimates: Estimate[Any], names: tuple[str, ...] | None = None) -> Es
 
 def _concatenated(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """Rows below each other; a label one of the tables lacks is missing there, and integers stay integers."""
-    terms = pd.concat([table.astype(object) for table in tables], ignore_index=True).infer_objects()
+    terms = pd.concat([table.astype(object) for table in tables], ignore_index=True)
     for name in terms.columns:
-        column = terms[name]
-        present = column.dropna()
-        if column.dtype == object and len(present) and all(isinstance(v, int | np.integer) for v in present):
-            terms[name] = column.astype("Int64")
+        present = terms[name].dropna()
+        gaps = 0 < len(present) < len(terms)
+        whole = gaps and all(isinstance(value, int | np.integer) for value in present)
+        terms[name] = terms[name].astype("Int64") if whole else terms[name].infer_objects()
     return terms
 
 

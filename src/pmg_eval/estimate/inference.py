@@ -14,7 +14,7 @@ from pmg_eval.estimate.guard import Guard, guard, unguarded
 from pmg_eval.estimate.kernels import Clustered
 from pmg_eval.estimate.nouns import Test
 from pmg_eval.estimate.scales import SCALES
-from pmg_eval.estimate.support_intervals import RULES
+from pmg_eval.estimate.support_intervals import RULES, check_kinds
 from pmg_eval.estimate.terms import REFERENCE, SUPPORT
 from pmg_eval.numerics.rows import Array
 
@@ -106,7 +106,7 @@ def _by_wald(estimate: Estimate[Any], level: float, care: Guard) -> dict[str, Ar
         statistic = np.where(slope * se > 0, distance / (slope * se), np.nan)
         p_value = _two_sided_p(statistic, care.df)
         # No variation at all is not certainty: an interval of width zero is not shown.
-        flat = ~(se > 0)
+        flat = ~(se > 0) | np.isnan(low) | np.isnan(high)  # half an interval is none
         if "p_min" in estimate.terms:  # a placebo law read back from a file: what it could not show stays unsaid
             attainable = estimate.terms["p_min"].to_numpy(dtype=np.float64)
             p_value = np.fmax(p_value, np.where(np.isnan(statistic), np.nan, attainable))
@@ -155,8 +155,9 @@ def _by_draws(estimate: Estimate[Any], level: float) -> dict[str, Array]:
         if not scale.increasing:
             low, high = high, low
         deviation = centre - scale.null_on_scale()
-        p_value = np.where(np.isfinite(deviation), scaled.p_value(deviation), np.nan)
-        unattainable = ~np.isfinite(half)
+        deviation = np.where(np.isfinite(deviation), deviation, np.nan)
+        p_value = np.where(np.isnan(deviation), np.nan, scaled.p_value(deviation))
+        unattainable = ~np.isfinite(half) | ~np.isfinite(centre)  # a ratio of zero is not known exactly
     return {
         "std_error": estimate.se,
         "statistic": deviation / np.sqrt(scaled.variance(estimate.dependence)),
@@ -170,9 +171,7 @@ def _by_draws(estimate: Estimate[Any], level: float) -> dict[str, Array]:
 def _support_rules(estimate: Estimate[Any], level: float, numbers: dict[str, Array]) -> None:
     """Intervals computed from counts (Wilson, Byar, ...) replace the Wald interval of the terms that name one."""
     names = estimate.terms["interval"].to_numpy()
-    unknown = sorted(set(names) - set(RULES) - {"wald", "placebo"})
-    if unknown:
-        raise DataError("PMG-INTERVAL", "unknown kinds of interval", where=unknown, fix=f"one of {', '.join(RULES)}")
+    check_kinds(names)
     for name in set(names) & set(RULES):
         low, high = RULES[name](estimate.terms, level)
         chosen = names == name

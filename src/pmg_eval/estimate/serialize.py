@@ -12,6 +12,7 @@ from pmg_eval.errors import DataError
 from pmg_eval.estimate.carriers import Covariance, Influence, Support
 from pmg_eval.estimate.kernels import Recorded, independent
 from pmg_eval.estimate.provenance import Provenance
+from pmg_eval.estimate.support_intervals import check_kinds
 from pmg_eval.estimate.terms import LABELS, SUPPORT, make_terms
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def _rebuilt(saved: dict[str, Any], build: Any) -> Estimate[None]:
         for name in (*LABELS, *SUPPORT)
         if any(name in row for row in rows)
     }
+    check_kinds(saved["interval"])
     columns.update(interval=saved["interval"], method=saved["term_method"], status=saved["term_status"])
     found = saved["uncertainty"]
     law = None

@@ -6,7 +6,7 @@ doi:10.1214/ss/1009213286; Garwood (1936), doi:10.2307/2333958; Breslow and Day 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -83,3 +83,10 @@ RULES: dict[str, Callable[[pd.DataFrame, float], tuple[Any, Any]]] = {
     "exact_poisson": _exact_poisson,
     "byar": _byar,
 }
+
+
+def check_kinds(names: Iterable[Any]) -> None:
+    """Refuse names that are neither ``wald`` nor ``placebo`` nor a rule from counts."""
+    unknown = sorted(set(map(str, names)) - set(RULES) - {"wald", "placebo"})
+    if unknown:
+        raise DataError("PMG-INTERVAL", "unknown kinds of interval", where=unknown, fix=f"one of {', '.join(RULES)}")

@@ -89,7 +89,7 @@ def _from_narwhals(series: Any) -> pd.Series[Any]:
         moments = series.cast(nw.Datetime("us")) if dtype == nw.Date else series
         missing = series.is_null().to_numpy()
         stamps = np.array(moments.dt.timestamp("us").fill_null(0).to_numpy()).astype("datetime64[us]")
-        stamps[missing] = np.datetime64("NaT")
+        stamps[missing] = np.datetime64("NaT", "us")
         zone = None if dtype == nw.Date else dtype.time_zone
         index = pd.DatetimeIndex(stamps)
         return pd.Series(index if zone is None else index.tz_localize("UTC").tz_convert(zone))
@@ -103,7 +103,7 @@ def column_problem(frame: pd.DataFrame, name: Any, role: str) -> Problem | None:
         return None
     if found > 1:
         return Problem("PMG-COLUMN", f"column {name!r} ({role}) occurs {found} times", (), "keep one of them")
-    if name in frame.index.names:
+    if name is not None and name in frame.index.names:
         fix = f"{name!r} is a level of the index, not a column: use df.reset_index()"
     else:
         columns = [str(column) for column in frame.columns]

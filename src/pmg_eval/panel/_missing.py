@@ -7,7 +7,7 @@ Cells taken out by declaration (``partial_period="drop"``) are not missing.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,6 +37,9 @@ def for_outcome(core: Core, outcome: Any, columns: Sequence[Any] = ()) -> Core:
     DesignError
         PMG-NO-TREATED, PMG-NO-CONTROL when what is left cannot answer the question.
     """
+    unusable = [name for name in (outcome, *columns) if not isinstance(name, Hashable)]
+    if unusable:
+        raise DataError("PMG-COLUMN", f"one column name is needed, not a {type(unusable[0]).__name__}")
     names = dict.fromkeys((outcome, *columns))
     if core.complete.issuperset(names):
         return core

@@ -95,6 +95,7 @@ def jackknife(
     [4.0]
     """
     panel = panel.for_outcome(outcome)  # once, so that its warnings come once
+    panel = panel.for_outcome(outcome)  # units the policy for missing cells drops are not left out once more
     full = estimator(panel, outcome)
     names, codes = _clusters(panel, cluster)
     count = len(names)

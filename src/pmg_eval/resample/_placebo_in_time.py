@@ -39,6 +39,7 @@ def placebo_in_time(estimator: Estimator, panel: Panel, outcome: str, *, periods
     """
     if periods < 1:
         raise DesignError("PMG-PLACEBO-TIME", f"periods={periods} must be at least 1")
+    panel = panel.for_outcome(outcome)  # the policy for missing cells is about the data, not about what is cut off here
     start = panel.cohort[panel.row_unit]
     code = panel.time_codes[panel.row_time]
     before = panel.select_rows(code < start)

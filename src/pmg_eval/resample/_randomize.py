@@ -75,6 +75,7 @@ def randomize(
     if draws < 1:
         raise DataError("PMG-DRAWS", f"draws={draws} must be positive")
     panel = panel.for_outcome(outcome)
+    panel = panel.for_outcome(outcome)  # a unit the policy for missing cells drops cannot be assigned anything
     observed = _statistic(estimator(panel, outcome), statistic)
     if not np.isfinite(observed):
         raise InferenceError(

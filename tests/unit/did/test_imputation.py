@@ -479,7 +479,7 @@ def test_unknown_options(options: dict[str, Any]) -> None:
 def test_repeated_cross_sections_are_refused() -> None:
     df = frame(28)
     panel = Panel(df, unit=None, time="year", cohort="start", never=0)
-    with pytest.raises(DesignError, match="PMG-REPEATED-CROSS-SECTIONS"):
+    with pytest.raises(DesignError, match="PMG-CROSS-SECTION"):
         imputation(panel, "rate")
 
 
