@@ -53,7 +53,7 @@ def areas(call: Call) -> Estimate[Any]:
         return pe.effect_per_area(pe.Panel(call.frame, **call.roles), call.outcome, draws=199)
 
 
-# ---- slow answers, from the frame that was meant -----------------------------------------------------------------------
+# ---- slow answers, from the frame that was meant ---------------------------------------------------------------------
 
 
 def meant(frame: Frame, **columns: Any) -> Frame:
@@ -99,7 +99,7 @@ MEANT: dict[str, Callable[[], Frame]] = {
 
 
 def by_means(frame: Frame) -> Numbers:
-    """Cohort by period: change since the last period before the start that was observed, against units not yet treated."""
+    """Cohort by period: change since the last observed period before the start, against units not yet treated."""
     wide = frame.pivot(index="unit", columns="year", values="y")
     start = frame.groupby("unit")["start"].first().reindex(wide.index)
     start = start[start > wide.columns[0]]
@@ -144,7 +144,7 @@ def expect_cells(found: Numbers, want: Numbers) -> None:
     np.testing.assert_allclose([found[key] for key in want], list(want.values()), rtol=1e-9, atol=1e-10)
 
 
-# ---- errors ------------------------------------------------------------------------------------------------------------
+# ---- errors ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -174,7 +174,7 @@ def test_errors_do_not_show_outcomes(case: Case) -> None:
         assert not [value for value in frame["y"].dropna().astype(str).unique() if len(value) > 3 and value in shown]
 
 
-# ---- numbers -----------------------------------------------------------------------------------------------------------
+# ---- numbers ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -253,7 +253,7 @@ def test_53_and_61_unsigned_counts(estimator: str) -> None:
         np.testing.assert_allclose(unsigned.average().se, signed.average().se, rtol=1e-10)
 
 
-# ---- what stands beside the number ---------------------------------------------------------------------------------------
+# ---- what stands beside the number -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -379,7 +379,7 @@ def test_56_input_is_not_changed() -> None:
     pd.testing.assert_frame_equal(call.frame, before)
 
 
-# ---- single areas ------------------------------------------------------------------------------------------------------
+# ---- single areas ----------------------------------------------------------------------------------------------------
 
 NO_POOL = {"9", "32"}
 
@@ -406,7 +406,7 @@ def test_effect_per_area_needs_comparison_areas(number: str) -> None:
     assert caught.value.code == "PMG-POOL"
 
 
-# ---- nothing is left out -----------------------------------------------------------------------------------------------
+# ---- nothing is left out ---------------------------------------------------------------------------------------------
 
 
 def test_every_row_is_here() -> None:

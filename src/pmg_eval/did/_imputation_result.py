@@ -94,7 +94,7 @@ def treated_cells(panel: Panel, grid: Grid, baseline: Baseline, family: Family, 
     if not identified.any() and not (family == "poisson" and baseline.zero_units.any()):
         raise DesignError(
             "PMG-NO-CONTROL",
-            "no treated cell has an untreated unit in its period: everybody is treated by then",
+            "no treated cell has an untreated unit in its period that is tied to it by earlier periods",
             where=panel.times[np.unique(grid.period)].tolist(),
             fix="add comparison units, or end the window before the last unit is treated",
         )

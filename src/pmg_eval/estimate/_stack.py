@@ -91,7 +91,7 @@ def stack(*estimates: Estimate[Any], names: tuple[str, ...] | None = None) -> Es
     )
     return Estimate(
         np.concatenate([estimate.values for estimate in estimates]),
-        make_terms(dict(terms), len(terms)),
+        make_terms(terms, sum(map(len, estimates))),
         _join(estimates),
         scale=first.scale,
         provenance=provenance,
@@ -99,15 +99,19 @@ def stack(*estimates: Estimate[Any], names: tuple[str, ...] | None = None) -> Es
     )
 
 
-def _concatenated(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Rows below each other; a label one of the tables lacks is missing there, and integers stay integers."""
-    terms = pd.concat([table.astype(object) for table in tables], ignore_index=True)
-    for name in terms.columns:
-        present = terms[name].dropna()
-        gaps = 0 < len(present) < len(terms)
-        whole = gaps and all(isinstance(value, int | np.integer) for value in present)
-        terms[name] = terms[name].astype("Int64") if whole else terms[name].infer_objects()
-    return terms
+def _concatenated(tables: list[pd.DataFrame]) -> dict[str, Any]:
+    """Columns below each other; a label one of the tables lacks is missing there, and integers stay integers."""
+    columns: dict[str, Any] = {}
+    for name in dict.fromkeys(name for table in tables for name in table.columns):
+        parts = [
+            table[name].to_numpy(dtype=object) if name in table else np.full(len(table), np.nan, dtype=object)
+            for table in tables
+        ]
+        column = pd.Series(np.concatenate(parts), dtype=object)
+        gaps = column.isna().to_numpy()
+        whole = 0 < gaps.sum() < len(column) and all(isinstance(value, int | np.integer) for value in column[~gaps])
+        columns[name] = column.astype("Int64") if whole else column.infer_objects()
+    return columns
 
 
 def _names(estimates: tuple[Estimate[Any], ...]) -> tuple[str, ...]:
@@ -155,18 +159,17 @@ def _join(estimates: tuple[Estimate[Any], ...]) -> Uncertainty | None:
 
 
 def _join_influence(laws: list[Influence]) -> Influence:
-    key = "unit" if all("unit" in law.rows for law in laws) else None
-    if key is None:
-        if len({len(law.rows) for law in laws}) > 1 or any(not law.rows.equals(laws[0].rows) for law in laws):
-            raise InferenceError("PMG-STACK", "influence rows without a unit label must be the same rows")
+    if all(law.rows.equals(laws[0].rows) for law in laws[1:]):
         positions = [np.arange(len(laws[0].rows))] * len(laws)
         rows = laws[0].rows
-    else:
-        units = pd.Index(laws[0].rows[key])
+    elif all("unit" in law.rows for law in laws):
+        units = pd.Index(laws[0].rows["unit"])
         for law in laws[1:]:
-            units = units.append(pd.Index(law.rows[key]).difference(units, sort=False))
-        positions = [units.get_indexer(pd.Index(law.rows[key])) for law in laws]
+            units = units.append(pd.Index(law.rows["unit"]).difference(units, sort=False))
+        positions = [units.get_indexer(pd.Index(law.rows["unit"])) for law in laws]
         rows = _merged_labels(laws, units)
+    else:
+        raise InferenceError("PMG-STACK", "influence rows without a unit label must be the same rows")
     n = len(rows)
     ks = [law.psi.shape[1] for law in laws]
     psi = np.zeros((n, sum(ks)))

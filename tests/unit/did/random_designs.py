@@ -51,7 +51,11 @@ class Design:
             roles["weight"] = "weight"
         return Panel(
             frame,
-            **{"unit": "unit", "time": "time", "cohort": "start", "contaminated_from": "dirty", "exposure": "people"},
+            unit="unit",
+            time="time",
+            cohort="start",
+            contaminated_from="dirty",
+            exposure="people",
             missing=self.missing,  # type: ignore[arg-type]
             **roles,
         )
@@ -238,7 +242,7 @@ def regression(plan: Design, covariate: str | None = None) -> Regression:
 
 
 def conservative_error(plan: Design, fit: Regression, rows: Any) -> float:
-    """Standard error of the average over treated rows, Borusyak, Jaravel and Spiess (2024), their equation by equation."""
+    """Standard error of the average over treated rows, as Borusyak, Jaravel and Spiess (2024) write it."""
     table, weight = plan.table, plan.weight
     v = np.zeros(len(table))
     v[rows] = weight[rows] / weight[rows].sum()

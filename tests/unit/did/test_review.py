@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from pmg_eval import did
-from pmg_eval.errors import DataError, NumericalError, PmgEvalError
+from pmg_eval.errors import DataError, InferenceError, NumericalError, PmgEvalError
 from pmg_eval.estimate import Estimate, Influence
 from pmg_eval.panel import Panel
 from unit.did.random_designs import (
@@ -26,7 +26,8 @@ from unit.did.random_designs import (
     regression,
 )
 
-SEEDS = range(60)
+SEEDS = range(40)
+REFUSALS = {"PMG-NO-TREATED", "PMG-NO-CONTROL", "PMG-NO-UNTREATED", "PMG-NO-NEVER-TREATED", "PMG-COLLINEAR"}
 
 # Random designs lose base periods and whole arms; the warnings about that are tested with the panel.
 pytestmark = pytest.mark.filterwarnings("ignore:.*PMG-MISSING")
@@ -42,7 +43,7 @@ def every_design(check: Callable[[Design], None], seeds: range = SEEDS) -> None:
             refused[error.code] += 1
         except AssertionError as error:
             raise AssertionError(f"design {seed}: {error}") from error
-    assert set(refused) <= {"PMG-NO-TREATED", "PMG-NO-CONTROL", "PMG-NO-UNTREATED", "PMG-NO-NEVER-TREATED"}, refused
+    assert set(refused) <= REFUSALS, refused
     assert refused.total() < 0.6 * len(seeds), refused
 
 
@@ -104,7 +105,7 @@ def test_group_time_of_counts_is_a_ratio_of_conditional_rates() -> None:
             else:
                 assert value == pytest.approx(np.exp(ratio), rel=1e-8)
 
-    every_design(check, range(40))
+    every_design(check, range(25))
 
 
 @pytest.mark.parametrize("covariate", [None, "z"])
@@ -143,13 +144,12 @@ def test_pretrend_is_a_regression_with_event_dummies() -> None:
         missing = np.isnan(pre.values)
         assert (pre.terms["status"][missing] == "not_identified").all()
 
-    every_design(check, range(200))
+    every_design(check, range(100))
 
 
 def test_counts_are_imputed_by_a_poisson_regression_with_dummies() -> None:
     import statsmodels.api as sm
 
-    plan = Design(design(3).table.assign(cohort=0.0), "Y", "error", True, 0, "varying", False)
     rng = np.random.default_rng(5)
     n, years = 14, 6
     table = pd.DataFrame({"unit": np.repeat(np.arange(n), years), "code": np.tile(np.arange(2000, 2000 + years), n)})
@@ -161,20 +161,51 @@ def test_counts_are_imputed_by_a_poisson_regression_with_dummies() -> None:
     estimate = did.imputation(plan.panel(), "cases", family="poisson")
     free = (table["code"] < table["cohort"]).to_numpy()
     dummies = pd.get_dummies(table[["unit", "code"]].astype(str), dtype=float).to_numpy()
+    full = dummies[:, 1:]  # one dummy less has full rank
     model = sm.GLM(
         table["cases"][free],
-        dummies[free],
+        full[free],
         family=sm.families.Poisson(),
         freq_weights=plan.weight[free],
         offset=np.log(table["people"][free]),
     ).fit(tol=1e-12, maxiter=200)
-    expected = table["people"] * np.exp(dummies @ model.params)
+    expected = table["people"] * np.exp(full @ model.params)
     cells = treated_rows(estimate)
     np.testing.assert_allclose(estimate.values[cells], (table["cases"] / expected)[~free], rtol=1e-7)
     np.testing.assert_allclose(estimate.terms["weight"].iloc[cells], (plan.weight * expected)[~free], rtol=1e-7)
     used = plan.weight[~free]
     ratio = (used * table["cases"][~free]).sum() / (used * expected[~free]).sum()
     assert estimate.average().values[0] == pytest.approx(ratio, rel=1e-7)
+
+
+def test_averages_of_cells_are_what_they_say() -> None:
+    def check(plan: Design) -> None:
+        estimate = did.group_time(plan.panel(), "y", controls=plan.controls, anticipation=plan.anticipation)
+        table = estimate.terms.assign(value=estimate.values, cohort=codes_of(estimate.terms["cohort"]))
+        table = table[np.isfinite(table["value"]) & (table["weight"] > 0)]
+        post = table[table["event_time"] >= 0]
+        if post.empty:
+            return
+
+        def mean(rows: pd.DataFrame) -> float:
+            return float(np.average(rows["value"], weights=rows["weight"]))
+
+        def close(found: float, want: float) -> None:
+            assert found == pytest.approx(want, abs=1e-9 * plan.spread)
+
+        study = estimate.average(by="event_time")
+        for time, value in zip(study.terms["event_time"], study.values, strict=True):
+            if np.isfinite(value):
+                close(value, mean(table[table["event_time"] == time]))
+        close(estimate.average().values[0], mean(post))
+        cohorts = post.groupby("cohort")
+        sizes = cohorts["weight"].first()
+        close(estimate.average(overall="cohort").values[0], float(np.average(cohorts["value"].mean(), weights=sizes)))
+        for label in ("event_time", "period"):
+            parts = [mean(rows) for _, rows in post.groupby(label)]
+            close(estimate.average(overall=label).values[0], float(np.mean(parts)))  # type: ignore[arg-type]
+
+    every_design(check, range(100))
 
 
 ESTIMATORS: list[Callable[[Design, Panel], Estimate[Any]]] = [
@@ -208,7 +239,7 @@ def test_influence_is_the_derivative_in_random_designs(number: int) -> None:
         scale = np.abs(psi).max(axis=0) + 1e-3 * np.abs(estimate.values)
         assert (np.abs(slope - psi[row])[known] <= 3e-5 * scale[known] + 1e-300).all()
 
-    every_design(check, range(number, 60, 2))
+    every_design(check, range(number, 46, 2))
 
 
 def test_no_number_is_missing_without_a_word() -> None:
@@ -222,8 +253,7 @@ def test_no_number_is_missing_without_a_word() -> None:
             for by in ("event_time", "cohort", "period", None):
                 try:
                     frame = estimate.average(by=by).to_frame()  # type: ignore[arg-type]
-                except PmgEvalError as error:
-                    assert error.code == "PMG-NO-TERMS", error
+                except InferenceError:  # nothing to average, which the message says
                     continue
                 empty = frame["estimate"].isna() | (frame["conf_low"].isna() & (frame["std_error"] != 0))
                 assert (frame.loc[empty, "status"] != "").all(), frame[empty].to_string()
@@ -235,23 +265,24 @@ def test_no_number_is_missing_without_a_word() -> None:
 
 
 def test_pretrend_that_nothing_identifies_is_no_number() -> None:
-    """Wave A alone is seen in the first two periods, so its drift then is the drift of those periods."""
-    seen = {0: (1, 2, 3, 4), 1: (1, 2, 3, 4), 2: (3, 4, 5), 3: (3, 4, 5), 4: (3, 4, 5), 5: (3, 4, 5)}
+    """Only wave A is seen in the first period: its drift then cannot be told from that period."""
+    seen = {0: (1, 2, 3, 4), 1: (1, 2, 3, 4), 2: (3, 4, 5), 3: (3, 4, 5), 4: (2, 3, 4, 5), 5: (2, 3, 4, 5)}
     rows = [(unit, time) for unit, times in seen.items() for time in times]
     df = pd.DataFrame(rows, columns=["area", "year"])
-    df["start"] = df["area"].map({0: 3, 1: 3, 2: 5, 3: 5}).fillna(0).astype(int)
+    df["start"] = df["area"].map({0: 3, 1: 3, 2: 4, 3: 4}).fillna(0).astype(int)
     df["rate"] = np.random.default_rng(0).normal(size=len(df))
-    panel = Panel(df, unit="area", time="year", cohort="start", never=0, missing="pairwise")
-    with pytest.warns(UserWarning, match="PMG-MISSING-ARM"):
-        pre = did.imputation(panel, "rate").where(estimand="pretrend")
-    assert pre.terms["event_time"].tolist() == [-2, -1]
-    # Wave B identifies e=-2 through the areas that are never treated; without them nothing does.
-    assert pre.terms["status"].tolist() == ["", "reference"]
-    alone = df[df["area"] < 4].assign(start=lambda d: d["start"].mask(d["area"] > 1, 4))
-    panel = Panel(alone, unit="area", time="year", cohort="start", never=0, missing="pairwise")
-    pre = did.imputation(panel, "rate").where(estimand="pretrend")
-    assert pre.terms["status"].tolist() == ["not_identified", "reference"]
-    assert np.isnan(pre.values[0])
+    df["w"] = np.random.default_rng(9).uniform(0.3, 3, 6)[df["area"]]  # weights for which zeros come with rounding
+
+    def pre(table: pd.DataFrame) -> Estimate[Any]:
+        panel = Panel(table, unit="area", time="year", cohort="start", never=0, weight="w", missing="pairwise")
+        return did.imputation(panel, "rate").where(estimand="pretrend")
+
+    lost = pre(df)
+    assert lost.terms["event_time"].tolist() == [-2, -1]
+    assert lost.terms["status"].tolist() == ["not_identified", "reference"]
+    assert np.isnan(lost.values[0])
+    more = pd.concat([df, pd.DataFrame({"area": 4, "year": [1], "start": 0, "rate": 0.5, "w": 0.3})])
+    assert pre(more).terms["status"].tolist() == ["", "reference"]
 
 
 def counts() -> pd.DataFrame:
@@ -332,12 +363,12 @@ def test_doors(estimator: Callable[..., Estimate[Any]], options: dict[str, Any],
 
 @pytest.mark.parametrize("estimator", [did.group_time, did.imputation])
 def test_a_bare_table_is_no_panel(estimator: Callable[..., Estimate[Any]]) -> None:
-    with pytest.raises(DataError, match="pe.Panel") as caught:
+    with pytest.raises(DataError, match=r"pe\.Panel") as caught:
         estimator(counts(), "cases")
     assert caught.value.code == "PMG-PANEL"
     with pytest.raises(DataError, match="not a list"):
         estimator(panel_of(counts()), ["cases"])
-    with pytest.raises(DataError, match="closest|available") as caught:
+    with pytest.raises(DataError, match=r"closest|available") as caught:
         estimator(panel_of(counts()), None)
     assert "index" not in caught.value.fix
 

@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,10 +31,10 @@ def events() -> tuple[pe.Panel, pe.Evaluation]:
     return panel, pe.evaluate(panel, "suspects", draws=99, title="A title", anticipation=1)
 
 
-def few(panel: pe.Panel, outcome: str = "rate", draws: int = 19) -> pe.Evaluation:
+def few(panel: pe.Panel, outcome: str = "rate", **options: Any) -> pe.Evaluation:
     """An evaluation with 19 to 38 placebo areas: enough for intervals, few enough to be fast, and it warns."""
     with pytest.warns(PmgEvalWarning, match="placebo areas"):
-        return pe.evaluate(panel, outcome, draws=draws)
+        return pe.evaluate(panel, outcome, draws=19, **options)
 
 
 def group(found: pe.Evaluation, name: str) -> pe.Estimate:
@@ -171,12 +172,12 @@ def test_words_are_those_of_the_numbers(rates, events) -> None:
 # --- determinism, JSON, HTML ------------------------------------------------------------------------------------------
 
 
-def test_two_runs_are_the_same_text_whatever_the_number_of_processes(rates) -> None:
-    panel, found = rates
-    assert pe.evaluate(panel, "rate", draws=99, rng=5, n_jobs=2).to_json() == found.to_json()
-    shuffled = panel_of(panel.frame.sample(frac=1, random_state=3))
-    assert pe.evaluate(shuffled, "rate", draws=99, rng=5).to_json() == found.to_json()
-    assert pe.evaluate(panel, "rate", draws=99, rng=6).to_json() != found.to_json()
+def test_two_runs_are_the_same_text_whatever_the_number_of_processes() -> None:
+    panel = panel_of(staggered(n=25, periods=6, starts={2003: 3, 2004: 2}))
+    text = few(panel).to_json()
+    assert few(panel, n_jobs=2).to_json() == text
+    assert few(panel_of(panel.frame.sample(frac=1, random_state=3))).to_json() == text
+    assert few(panel, rng=6).to_json() != text
 
 
 def test_json_follows_the_schema(rates, events) -> None:
@@ -383,7 +384,7 @@ def test_quarters_and_missing_cells() -> None:
 
 
 def test_refusals() -> None:
-    panel = panel_of(staggered(n=44, periods=6, starts={2004: 5}))
+    panel = panel_of(staggered(n=44, periods=4, starts={2002: 5}))
     for options, code in (
         ({"family": "binomial"}, "PMG-OPTION"),
         ({"eligible": ["nowhere"]}, "PMG-POOL"),
