@@ -128,6 +128,8 @@ def make_influence(
         kind="score" if published else "derivative",
         weight_psi=weight_psi,
         treated=_members(sample, solution, live) or _cohorts(sample, own, indicator * live),
+        # each cell centres its treated units at their own mean
+        group_size=np.where(own.any(axis=1), own @ own.sum(axis=0), np.nan),
     )
 
 

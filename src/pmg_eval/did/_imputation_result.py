@@ -178,7 +178,22 @@ def influence_of(
         n_params_nested={"unit": present - model.effects.components},
         weight_psi=weight_psi,
         treated=Rows(own=_own(grid.unit, np.ones(len(grid.unit)), n, extra, pre)),
+        group_size=_group_size(panel, grid, variance),
     )
+
+
+def _group_size(panel: Panel, grid: Grid, variance: Variance) -> Array | None:
+    """Units with which each treated unit is centred: its cohort; leave-out means need no correction."""
+    if variance == "derivative":
+        return None
+    size = np.full(panel.n_units, np.nan)
+    unit = np.unique(grid.unit)
+    if variance == "leave_out":
+        size[unit] = np.inf
+        return size
+    _, cohort, count = np.unique(panel.cohort[unit], return_inverse=True, return_counts=True)
+    size[unit] = count[cohort.ravel()]
+    return size
 
 
 def _own(unit: Codes, data: Array, n: int, extra: int, pre: Pretrend | None = None) -> Any:

@@ -10,10 +10,11 @@ import pandas as pd
 
 from pmg_eval.errors import DataError, InferenceError
 from pmg_eval.estimate.carriers import Draws, Influence, Uncertainty
+from pmg_eval.estimate.inference import anticipation_of
 from pmg_eval.estimate.kernels import Clustered, independent
 from pmg_eval.estimate.provenance import Provenance
 from pmg_eval.estimate.terms import make_terms
-from pmg_eval.numerics.rows import Rows
+from pmg_eval.numerics.rows import Array, Rows
 
 if TYPE_CHECKING:
     from pmg_eval.estimate._estimate import Estimate
@@ -83,6 +84,7 @@ def stack(*estimates: Estimate[Any], names: tuple[str, ...] | None = None) -> Es
         options={
             "estimates": [estimate.provenance.to_dict()["digest"] for estimate in estimates],
             "names": list(groups),
+            "anticipation": max(anticipation_of(estimate) for estimate in estimates),
         },
         data=first.provenance.data,
         assumptions=tuple(dict.fromkeys(text for e in estimates for text in e.provenance.assumptions)),
@@ -195,8 +197,20 @@ def _join_influence(laws: list[Influence]) -> Influence:
         n_params_nested={},
         weight_psi=Rows(left=weight_psi) if any(law.weight_psi is not None for law in laws) else None,
         treated=Rows(left=treated) if any(law.treated is not None for law in laws) else None,
+        group_size=_group_size(laws, positions, n),
         corrected=all(law.corrected for law in laws),
     )
+
+
+def _group_size(laws: list[Influence], positions: list[Any], n: int) -> Array | None:
+    """The smaller group where laws centre residuals differently: the guard is never less careful than either's."""
+    if all(law.group_size is None for law in laws):
+        return None
+    size = np.full(n, np.nan)
+    for law, where in zip(laws, positions, strict=True):
+        if law.group_size is not None:
+            size[where] = np.fmin(size[where], law.group_size)
+    return size
 
 
 def _merged_labels(laws: list[Influence], units: pd.Index[Any]) -> pd.DataFrame:

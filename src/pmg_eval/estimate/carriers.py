@@ -27,10 +27,25 @@ class Support:
         Treated units (or clusters) with a non-zero weight; NaN when the term has no treated units.
     n_effective : (k,) float
         :math:`(\sum\omega^2)^2/\sum\omega^4` of the weights.
+    inflation : (k,) float
+        What the variance of the treated units must be multiplied by because their residuals are centred:
+        :math:`n_1/(n_1-1)`, or :math:`\sum\omega^2/\sum\omega^2(1-1/n_g)` when they are centred within groups of
+        :math:`n_g` units (infinite when every unit is alone in its group).
+    df : (k,) float
+        Degrees of freedom of that variance.
     """
 
     n_treated: Array
     n_effective: Array
+    inflation: Array = field(default_factory=lambda: np.empty(0))
+    df: Array = field(default_factory=lambda: np.empty(0))
+
+    def __post_init__(self) -> None:
+        if not len(self.inflation):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                object.__setattr__(self, "inflation", self.n_treated / (self.n_treated - 1))
+        if not len(self.df):
+            object.__setattr__(self, "df", self.n_effective - 1)
 
 
 class Uncertainty(Protocol):
@@ -47,11 +62,20 @@ class Uncertainty(Protocol):
     def support(self, dependence: Dependence) -> Support | None: ...
 
 
-def _support(treated: Rows) -> Support:
+def _support(treated: Rows, group_size: Array | None) -> Support:
     count, second, fourth = treated.column_powers()
     with np.errstate(invalid="ignore", divide="ignore"):
         effective = np.where(fourth > 0, second**2 / fourth, np.nan)
-    return Support(np.where(count > 0, count, np.nan), effective)
+        n_treated = np.where(count > 0, count, np.nan)
+        if group_size is None:
+            return Support(n_treated, effective)
+        several = group_size > 1
+        kept = np.where(several, 1 - 1 / group_size, 0.0)  # share of the variance that centring leaves
+        informative, _ = treated.power_sums(kept)
+        known, _ = treated.power_sums(several.astype(np.float64))
+        _, spread = treated.power_sums(np.where(several, 1 / np.where(several, kept, 1.0), 0.0))
+        df = np.fmin(effective - 1, np.where(spread > 0, known**2 / spread, 0.0))
+        return Support(n_treated, effective, second / informative, df)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +102,9 @@ class Influence:
         The same for the ``weight`` of each term; None means fixed weights.
     treated : Rows (N, k) or None
         Weight of every treated unit in each term (for the guard).
+    group_size : (N,) float or None
+        Size of the group within which the residual of each treated unit is centred (NaN for other rows); None when all
+        treated units of a term are centred together; infinite when they need no correction (leave-one-out centring).
     corrected : bool
         The values already carry a small-sample correction (the jackknife's pseudo-rows do).
     """
@@ -91,6 +118,7 @@ class Influence:
     n_params_nested: Mapping[str, int] = field(default_factory=dict)
     weight_psi: Rows | None = None
     treated: Rows | None = None
+    group_size: Array | None = None
     corrected: bool = False
 
     def __post_init__(self) -> None:
@@ -132,10 +160,10 @@ class Influence:
     def support(self, dependence: Dependence) -> Support | None:
         if self.treated is None:
             return None
-        treated = self.treated
+        treated, group_size = self.treated, self.group_size
         if isinstance(dependence, Clustered) and len(dependence.by) == 1 and dependence.by[0] != "unit":
-            treated = treated.sum_rows(*group_codes(self, dependence.by))
-        return _support(treated)
+            treated, group_size = treated.sum_rows(*group_codes(self, dependence.by)), None
+        return _support(treated, group_size)
 
     def by_unit(self) -> Influence:
         """Rows summed to units, so that estimates with (unit, time) rows can be stacked with those with unit rows."""
@@ -157,6 +185,7 @@ class Influence:
             rows=self.rows.loc[keep, constant].reset_index(drop=True),
             weight_psi=summed(self.weight_psi),
             treated=summed(self.treated),
+            group_size=None if self.group_size is None else self.group_size[keep.to_numpy()],
         )
 
 
@@ -244,14 +273,21 @@ class Covariance:
             # The weights are gone, so a combination is credited with the fewest units among its parts.
             used = _dense(matrix) != 0
             known = self.known_support
-            support = Support(_fewest(used, known.n_treated), _fewest(used, known.n_effective))
+            support = Support(
+                _fewest(used, known.n_treated),
+                _fewest(used, known.n_effective),
+                np.where(used, known.inflation, -np.inf).max(axis=1),
+                _fewest(used, known.df),
+            )
         half = np.asarray(matrix @ self.matrix)
         return replace(self, matrix=np.asarray(matrix @ half.T), known_support=support)
 
     def take(self, index: Any) -> Covariance:
         support = self.known_support
         if support is not None:
-            support = Support(support.n_treated[index], support.n_effective[index])
+            support = Support(
+                support.n_treated[index], support.n_effective[index], support.inflation[index], support.df[index]
+            )
         return replace(self, matrix=self.matrix[np.ix_(index, index)], known_support=support)
 
     def cov(self, dependence: Dependence) -> Array:

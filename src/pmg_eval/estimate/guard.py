@@ -6,6 +6,11 @@ units, intervals and tests use
 .. math:: df=\max\{1,\min((\textstyle\sum\omega^2)^2/\sum\omega^4,\,n_0)-1\},\qquad
           SE\cdot\sqrt{n_1/(n_1-1)}.
 
+Where residuals are centred within cohorts (group-time cells, the conservative variance of imputation) a cohort of
+:math:`n_g` units says nothing about :math:`1/n_g` of its variance, and a cohort of one nothing at all. The factor is
+then :math:`\sum\omega^2/\sum\omega^2(1-1/n_g)` (the same as above for one cohort), and df is at most
+:math:`(\sum_{n_g>1}\omega^2)^2/\sum\omega^4n_g/(n_g-1)`.
+
 With one treated unit the influence of that unit on its own effect is zero: what looks like a standard error is noise of
 the controls (nominal 95 % intervals cover 6-22 %). There is no number to give, so the guard gives none and names
 ``pmg_eval.effect_per_area``.
@@ -23,6 +28,9 @@ from pmg_eval.estimate.kernels import Dependence
 from pmg_eval.numerics.rows import Array
 
 ONE_TREATED = "one treated unit: no standard error; use effect_per_area"
+ONE_CONTROL = "one comparison unit: no standard error, its own noise is not seen"
+LONE_COHORTS = "every treated unit is alone in its cohort: no standard error; use resample.jackknife or effect_per_area"
+PRETREND = "pretrend"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,16 +68,24 @@ def guard(uncertainty: Uncertainty, terms: pd.DataFrame, dependence: Dependence)
 
 
 def _few_treated(support: Support, terms: pd.DataFrame, limit: float, corrected: bool) -> Guard:
-    n_treated, effective = support.n_treated, support.n_effective
+    n_treated, inflation, df = support.n_treated, support.inflation, support.df
     known = np.isfinite(n_treated)
+    if "estimand" in terms:  # regressions before the start do not centre the treated units by cohort
+        pre = (terms["estimand"] == PRETREND).to_numpy(dtype=bool)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inflation = np.where(pre, n_treated / (n_treated - 1), inflation)
+        df = np.where(pre, support.n_effective - 1, df)
+    controls = np.full(len(terms), np.inf)
     if "n_control" in terms:
         controls = terms["n_control"].to_numpy(dtype=np.float64, na_value=np.nan)
-        effective = np.fmin(effective, controls)
-    df = np.where(known, np.fmax(1.0, effective - 1.0), np.inf)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        factor = np.where(known & (n_treated > 1), np.sqrt(n_treated / (n_treated - 1)), 1.0)
+        df = np.fmin(df, controls - 1)
+    alone = known & (n_treated <= 1)
+    single = known & (controls <= 1)
+    lone = known & ~alone & ~np.isfinite(inflation) & (not corrected)
+    factor = np.sqrt(np.where(known & np.isfinite(inflation), inflation, 1.0))
     if corrected:
         factor = np.ones_like(factor)
-    alone = known & (n_treated <= 1)
-    factor = np.where(alone, np.nan, factor)
-    return Guard(np.minimum(df, limit), factor, [ONE_TREATED if one else "" for one in alone])
+    factor = np.where(alone | single | lone, np.nan, factor)
+    reason = np.select([alone, single, lone], [ONE_TREATED, ONE_CONTROL, LONE_COHORTS], "")
+    df = np.where(known, np.fmax(1.0, df), np.inf)
+    return Guard(np.minimum(df, limit), factor, reason.tolist())

@@ -58,6 +58,8 @@ def to_frame(estimate: Estimate[Any], level: float, guarded: bool) -> pd.DataFra
     silent = ~np.isfinite(estimate.values) | (status == REFERENCE)
     for name in _COLUMNS:
         numbers[name] = np.where(silent, np.nan, numbers[name])
+    if estimate.uncertainty is not None:
+        status = _say_why(estimate, numbers, status, level)
     frame = terms[estimate.labels].copy()
     frame["estimate"] = estimate.values
     for name in _COLUMNS:
@@ -68,12 +70,34 @@ def to_frame(estimate: Estimate[Any], level: float, guarded: bool) -> pd.DataFra
     return frame.assign(method=method, status=status)
 
 
+def anticipation_of(estimate: Estimate[Any]) -> int:
+    """Periods before the start in which the programme may have worked: they are no pre-treatment periods."""
+    return int(estimate.provenance.options.get("anticipation", 0))
+
+
 REPAIRED = "two-way covariance repaired: negative eigenvalues set to zero"
 
 
 def _repaired(estimate: Estimate[Any]) -> bool:
     law, kernel = estimate.uncertainty, estimate.dependence
     return isinstance(law, Influence) and isinstance(kernel, Clustered) and kernel.repaired(law)
+
+
+def _say_why(estimate: Estimate[Any], numbers: dict[str, Array], status: Any, level: float) -> Any:
+    """No interval without a reason: a finite estimate whose interval is missing says which."""
+    bare = np.isfinite(estimate.values) & ~np.isfinite(numbers["conf_low"]) & (status == "")
+    if not bare.any():
+        return status
+    status = status.copy()
+    if isinstance(estimate.uncertainty, Draws):
+        status[bare] = f"a {level:.0%} interval is not attainable: the smallest p is " + np.array(
+            [f"{p:.3g}" for p in estimate.uncertainty.p_min[bare]], dtype=object
+        )
+        return status
+    zero = numbers["std_error"] == 0
+    status[bare & zero] = "no variation: the standard error is zero"
+    status[bare & ~zero] = "no standard error under this variance: some cell has none"
+    return status
 
 
 def _joined(own: str, why: str) -> str:
@@ -201,7 +225,9 @@ def wald_test(estimate: Estimate[Any], hypothesis: Any, value: Any, guarded: boo
             where=sorted(set(part.terms["status"]) - {""}),
             fix="test the terms that have one (where(...)); the column status says why",
         )
-    rank = int(np.linalg.matrix_rank(cov / np.sqrt(np.outer(np.diag(cov), np.diag(cov))), hermitian=True, tol=1e-10))
+    rank = int(
+        np.linalg.matrix_rank(cov / np.outer(np.sqrt(np.diag(cov)), np.sqrt(np.diag(cov))), hermitian=True, tol=1e-10)
+    )
     if rank < q:
         raise InferenceError(
             "PMG-SINGULAR",
@@ -254,7 +280,7 @@ def _restriction(estimate: Estimate[Any], hypothesis: Any, value: Any) -> tuple[
         if hypothesis == "pre":
             if "event_time" not in estimate.terms:
                 raise DataError("PMG-TERMS", 'test("pre") needs terms with event_time', fix='average(by="event_time")')
-            usable &= (estimate.terms["event_time"] < 0).to_numpy(dtype=bool, na_value=False)
+            usable &= (estimate.terms["event_time"] < -anticipation_of(estimate)).to_numpy(dtype=bool, na_value=False)
         elif hypothesis not in (None, "all", "equal"):
             raise DataError("PMG-OPTION", f"unknown hypothesis {hypothesis!r}", fix='"pre", "all", "equal" or a matrix')
         part = _on_scale(estimate.take(np.flatnonzero(usable)))

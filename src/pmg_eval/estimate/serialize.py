@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pmg_eval.estimate._estimate import Estimate
 
 SCHEMA = "pmg-eval-estimate/1"
+SUPPORT_FIELDS = ("n_treated", "n_effective", "inflation", "df_treated")
 _MAX_TERMS = 1000
 
 
@@ -70,6 +71,8 @@ def to_dict(estimate: Estimate[Any], level: float) -> dict[str, Any]:
         if support is not None:
             uncertainty["n_treated"] = jsonable(support.n_treated)
             uncertainty["n_effective"] = jsonable(support.n_effective)
+            uncertainty["inflation"] = jsonable(support.inflation)
+            uncertainty["df_treated"] = jsonable(support.df)
         uncertainty["corrected"] = bool(getattr(law, "corrected", False))
         uncertainty["df"] = estimate.dependence.df(law) if isinstance(law, Influence) else getattr(law, "df", None)
     rows = [{str(key): jsonable(value) for key, value in row.items()} for row in frame.to_dict("records")]
@@ -138,7 +141,7 @@ def _rebuilt(saved: dict[str, Any], build: Any) -> Estimate[None]:
         matrix = np.array(found["covariance"], dtype=np.float64).reshape(len(rows), len(rows))
         support = None
         if "n_treated" in found:
-            support = Support(*(np.array(found[name], dtype=np.float64) for name in ("n_treated", "n_effective")))
+            support = Support(*(np.array(found[name], dtype=np.float64) for name in SUPPORT_FIELDS))
         law = Covariance(matrix, support, bool(found.get("corrected", False)), found.get("df"))
     dependence = independent() if law is None else Recorded(str(found["dependence"]))
     provenance = Provenance.from_dict(saved["provenance"])

@@ -12,6 +12,7 @@ from pmg_eval.estimate import Estimate
 from pmg_eval.evaluation._family import for_areas
 from pmg_eval.panel import Panel
 from pmg_eval.resample import PlaceboDetails, placebo
+from pmg_eval.resample._pool import need_panel
 from pmg_eval.typing import Estimator
 
 
@@ -79,5 +80,6 @@ def effect_per_area(
     >>> bool((areas.to_frame()["conf_high"] < 1).all())
     True
     """
+    need_panel(panel)
     bound = for_areas(estimator, panel, outcome)
     return placebo(bound, panel, outcome, eligible=eligible, draws=draws, rng=rng, n_jobs=n_jobs)

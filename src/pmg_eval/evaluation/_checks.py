@@ -45,6 +45,7 @@ def all_checks(
     panel: Panel,
     outcome: str,
     *,
+    anticipation: int,
     eligible: Sequence[Any] | None,
     draws: int,
     rng: int,
@@ -52,28 +53,28 @@ def all_checks(
 ) -> pd.DataFrame:
     """Pre-trends, leave-one-out, placebo in time, randomization, size of the comparison."""
     checks = [
-        _pre_trend(effects),
-        _detectable_slope(effects),
+        _pre_trend(effects, anticipation),
+        _detectable_slope(effects, anticipation),
         _leave_one_out(effects),
-        _in_time(estimator, panel, outcome),
+        _in_time(estimator, panel, outcome, anticipation),
         _randomization(effects, Overall(estimator), panel, outcome, eligible, draws, rng, n_jobs),
         _concentration(panel),
     ]
     return pd.DataFrame([vars(check) for check in checks], columns=["check", "question", "finding", "verdict"])
 
 
-def _pre(effects: Estimate[Any]) -> Estimate[Any]:
+def _pre(effects: Estimate[Any], anticipation: int) -> Estimate[Any]:
     """Pre-treatment effects that can be tested: with a standard error, and on at least five areas where there are."""
     study = effects.where(group="event_time")
     frame = study.to_frame()
     enough = min(FEW, int(frame["n_treated"].max()))
-    usable = (frame["event_time"] < 0) & (frame["std_error"] > 0) & (frame["n_treated"] >= enough)
+    usable = (frame["event_time"] < -anticipation) & (frame["std_error"] > 0) & (frame["n_treated"] >= enough)
     return study.take(np.flatnonzero(usable.to_numpy(dtype=bool, na_value=False)))
 
 
-def _pre_trend(effects: Estimate[Any]) -> Check:
+def _pre_trend(effects: Estimate[Any], anticipation: int) -> Check:
     question = "Did treated and comparison areas move together before the start?"
-    pre = _pre(effects)
+    pre = _pre(effects, anticipation)
     name = "pre-trend"
     if len(pre) == 0:
         return Check(name, question, "fewer than two periods before the start: it cannot be tested", "not possible")
@@ -100,13 +101,13 @@ def _largest(pre: Estimate[Any], question: str) -> Check:
     return Check("pre-trend", question, finding, "attention" if outside else "pass")
 
 
-def _detectable_slope(effects: Estimate[Any]) -> Check:
+def _detectable_slope(effects: Estimate[Any], anticipation: int) -> Check:
     """The linear drift that the pre-periods would have shown with 80 % power (2.8 standard errors of a slope)."""
     question = "How large a diverging trend would the pre-periods have shown?"
-    pre = _pre(effects)
+    pre = _pre(effects, anticipation)
     if pre.scale == "log":
         pre = pre.apply(np.log, lambda x: 1 / x)
-    time = pre.terms["event_time"].to_numpy(dtype=np.float64) + 1 if len(pre) else np.array([])
+    time = pre.terms["event_time"].to_numpy(dtype=np.float64) + 1 + anticipation if len(pre) else np.array([])
     if len(pre) < 2 or not np.isfinite(pre.se).all():
         return Check("power of the pre-trend", question, "too few pre-periods to say", "not possible")
     weight = time / (time @ time)  # slope through the reference period, where the effect is zero by construction
@@ -134,11 +135,11 @@ def _leave_one_out(effects: Estimate[Any]) -> Check:
     return Check(name, question, finding, "attention" if flips else "pass")
 
 
-def _in_time(estimator: Estimator, panel: Panel, outcome: str) -> Check:
+def _in_time(estimator: Estimator, panel: Panel, outcome: str, anticipation: int) -> Check:
     question = "Is there an effect where there was no programme: a start two periods earlier?"
     name = "placebo in time"
     try:
-        fake = placebo_in_time(estimator, panel, outcome, periods=2).average()
+        fake = placebo_in_time(estimator, panel, outcome, periods=2, anticipation=anticipation).average()
         row = fake.to_frame().iloc[0]
     except (DesignError, NumericalError, InferenceError) as refused:
         return Check(name, question, refused.what, "not possible")
@@ -164,7 +165,7 @@ def _randomization(
     name = "randomization in the pool"
     try:
         test = randomize(overall, panel, outcome, eligible=eligible, draws=draws, rng=rng, n_jobs=n_jobs)
-    except (DesignError, NumericalError) as refused:
+    except (DesignError, NumericalError, InferenceError) as refused:
         return Check(name, question, refused.what, "not possible")
     finding = f"p = {test.p_value:.3f} ({test.distribution}; smallest attainable {test.p_min:.2g})"
     headline = effects.where(group="overall").to_frame().iloc[0]["p_value"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from pmg_eval.evaluation._result import Evaluation
 from pmg_eval.evaluation._words import caveats, headline
 from pmg_eval.panel import Panel
 from pmg_eval.resample import jackknife
+from pmg_eval.resample._pool import need_panel
 from pmg_eval.typing import Estimator
 
 GROUPS = ("overall", "cohort", "event_time")
@@ -87,6 +88,7 @@ def evaluate(
     :func:`pmg_eval.did.group_time` stands beside it. With one treated area there is no pooled standard error: the
     area table is the answer.
     """
+    need_panel(panel)
     chosen: Family = family or family_of(panel, outcome)
     # areas and periods of the complete case the estimators will use, so that all parts speak of the same data
     panel = panel.for_outcome(outcome)
@@ -95,8 +97,18 @@ def evaluate(
     whole = _jackknifed(Parts(partial(estimator, pretrend=True), second), panel, outcome, n_jobs)
     effects = whole.where(group=list(GROUPS))
     agreement, table = _agreement(whole)
-    areas = effect_per_area(panel, outcome, estimator=estimator, eligible=eligible, rng=rng, n_jobs=n_jobs)
-    checks = all_checks(effects, estimator, panel, outcome, eligible=eligible, draws=draws, rng=rng, n_jobs=n_jobs)
+    areas = _areas(estimator, panel, outcome, eligible, rng, n_jobs)
+    checks = all_checks(
+        effects,
+        estimator,
+        panel,
+        outcome,
+        anticipation=anticipation,
+        eligible=eligible,
+        draws=draws,
+        rng=rng,
+        n_jobs=n_jobs,
+    )
     waves, facts = _facts(panel)
     provenance = Provenance(
         estimator="evaluate",
@@ -123,6 +135,18 @@ def evaluate(
         caveats=caveats(checks, areas, panel),
         provenance=provenance,
     )
+
+
+def _areas(
+    estimator: Estimator, panel: Panel, outcome: str, eligible: Sequence[Any] | None, rng: int, n_jobs: int
+) -> Estimate[Any]:
+    """Areas with their placebo law; without comparison areas the bare effects, and why they have no interval."""
+    try:
+        return effect_per_area(panel, outcome, estimator=estimator, eligible=eligible, rng=rng, n_jobs=n_jobs)
+    except DesignError as refused:
+        bare = estimator(panel, outcome).average(by="unit")
+        terms = bare.terms.assign(n_placebo=0, p_min=1.0, status=f"no interval: {refused.what}")
+        return replace(bare, terms=terms, uncertainty=None)
 
 
 def _listed(eligible: Sequence[Any] | None) -> list[str] | None:

@@ -127,6 +127,21 @@ class Rows:
             fourth[cols] = (squares**2).sum(axis=0)
         return count, second, fourth
 
+    def power_sums(self, scale: Array) -> tuple[Array, Array]:
+        """Sums over rows of ``scale * x^2`` and ``scale * x^4`` of every column."""
+        if self.left is None:
+            squares = self.own.power(2).T
+            return np.asarray(squares @ scale), np.asarray(squares.power(2) @ scale)
+        k = self.shape[1]
+        second, fourth = np.empty(k), np.empty(k)
+        step = max(1, 4_000_000 // max(self.shape[0], 1))
+        for start in range(0, k, step):
+            cols = np.arange(start, min(start + step, k))
+            squares = self.take_columns(cols).dense() ** 2
+            second[cols] = scale @ squares
+            fourth[cols] = scale @ squares**2
+        return second, fourth
+
     def take_columns(self, index: Any) -> Rows:
         """Columns selected by position."""
         own = None if self.own is None else self.own.tocsc()[:, index].tocsr()

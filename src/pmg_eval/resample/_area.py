@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -68,10 +68,18 @@ def area_effects(estimator: Estimator, panel: Panel, outcome: str) -> AreaEffect
         No treated area has an effect.
     """
     first = estimator(panel, outcome)
+    treated = np.flatnonzero(np.isfinite(panel.cohort) & (panel.cohort <= panel.time_codes[-1]))
     if "unit" in first.terms:
-        return _joint(first.average(by="unit"), panel)
-    treated = np.flatnonzero(np.isfinite(panel.cohort) & ~panel.always_treated & (panel.cohort <= panel.time_codes[-1]))
-    return _one_by_one(estimator, panel, outcome, treated, first.provenance)
+        found = _joint(first.average(by="unit"), panel)
+    else:
+        some_before = treated[~panel.always_treated[treated]]
+        found = _one_by_one(estimator, panel, outcome, some_before, first.provenance)
+    without = panel.units[treated].difference(found.units, sort=False)
+    if len(without) == 0:
+        return found
+    shown = ", ".join(map(str, without[:5])) + (f" (first 5 of {len(without)})" if len(without) > 5 else "")
+    note = f"treated areas without an effect (no untreated period, no comparison, or no treated observation): {shown}"
+    return replace(found, provenance=found.provenance.noting(note))
 
 
 def _joint(units: Estimate[Any], panel: Panel) -> AreaEffects:

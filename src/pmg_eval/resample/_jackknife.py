@@ -12,6 +12,7 @@ from pmg_eval.errors import DataError, DesignError, InferenceError, NumericalErr
 from pmg_eval.estimate import Estimate, Influence, Rows, independent
 from pmg_eval.panel import Panel
 from pmg_eval.resample._align import aligned, label_keys
+from pmg_eval.resample._pool import need_panel
 from pmg_eval.resample._tasks import run
 from pmg_eval.typing import Estimator
 
@@ -94,6 +95,7 @@ def jackknife(
     >>> resample.jackknife(overall, panel, "rate").to_frame()["df"].tolist()
     [4.0]
     """
+    need_panel(panel)
     panel = panel.for_outcome(outcome)  # once, so that its warnings come once
     panel = panel.for_outcome(outcome)  # units the policy for missing cells drops are not left out once more
     full = estimator(panel, outcome)

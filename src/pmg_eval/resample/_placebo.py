@@ -15,7 +15,7 @@ from pmg_eval.estimate.scales import SCALES, ScaleName
 from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
 from pmg_eval.resample._area import AreaEffects, area_effects, control_error, placebo_effects
-from pmg_eval.resample._pool import pool_mask
+from pmg_eval.resample._pool import need_panel, pool_mask
 from pmg_eval.typing import Estimator
 
 NEEDED, ADVISED = 19, 39  # placebos for a two-sided 5 % test at all, and for a credible one
@@ -124,6 +124,7 @@ def placebo(
     [[0, 58], [1, 58]]
     """
     generator = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
+    need_panel(panel)
     panel = panel.for_outcome(outcome)
     pool = pool_mask(panel, eligible)
     if pool.sum() < 2:
@@ -184,6 +185,10 @@ class _Law:
 def _law(effects: AreaEffects) -> _Law:
     error = _on_scale(effects.values, effects.scale)
     finite = np.isfinite(error)
+    if not finite.any():
+        raise DesignError(
+            "PMG-NO-PLACEBO", "no placebo area has an effect", fix="check the events of the placebo areas"
+        )
     # An area without any event afterwards has log ratio -inf: it counts as the most extreme of the others.
     error = np.where(finite, error, -np.abs(error[finite]).max(initial=0.0))
     a, b = fit_variance(error[finite], effects.size[finite])

@@ -9,10 +9,13 @@ import numpy as np
 from pmg_eval.errors import DesignError
 from pmg_eval.estimate import Estimate
 from pmg_eval.panel import Panel
+from pmg_eval.resample._pool import need_panel
 from pmg_eval.typing import Estimator
 
 
-def placebo_in_time(estimator: Estimator, panel: Panel, outcome: str, *, periods: int = 2) -> Estimate[Any]:
+def placebo_in_time(
+    estimator: Estimator, panel: Panel, outcome: str, *, periods: int = 2, anticipation: int = 0
+) -> Estimate[Any]:
     """Estimate a start ``periods`` earlier, without the real treated periods: there should be no effect.
 
     Parameters
@@ -22,6 +25,8 @@ def placebo_in_time(estimator: Estimator, panel: Panel, outcome: str, *, periods
     panel, outcome : Panel, str
     periods : int
         How much earlier; each cohort keeps its own order.
+    anticipation : int
+        Periods before the start in which the programme may already have worked; they are left out too.
 
     Returns
     -------
@@ -39,10 +44,11 @@ def placebo_in_time(estimator: Estimator, panel: Panel, outcome: str, *, periods
     """
     if periods < 1:
         raise DesignError("PMG-PLACEBO-TIME", f"periods={periods} must be at least 1")
+    need_panel(panel)
     panel = panel.for_outcome(outcome)  # the policy for missing cells is about the data, not about what is cut off here
     start = panel.cohort[panel.row_unit]
     code = panel.time_codes[panel.row_time]
-    before = panel.select_rows(code < start)
+    before = panel.select_rows(code < start - anticipation)
     fake = before.cohort - periods
     if not (np.isfinite(fake) & (fake > before.time_codes[0])).any():
         raise DesignError(

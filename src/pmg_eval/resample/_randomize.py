@@ -12,7 +12,7 @@ import pandas as pd
 from pmg_eval.errors import DataError, DesignError, InferenceError, NumericalError
 from pmg_eval.estimate import Provenance, Test
 from pmg_eval.panel import Panel
-from pmg_eval.resample._pool import pool_mask
+from pmg_eval.resample._pool import need_panel, pool_mask
 from pmg_eval.resample._tasks import run
 from pmg_eval.typing import Estimator
 
@@ -74,6 +74,7 @@ def randomize(
     """
     if draws < 1:
         raise DataError("PMG-DRAWS", f"draws={draws} must be positive")
+    need_panel(panel)
     panel = panel.for_outcome(outcome)
     panel = panel.for_outcome(outcome)  # a unit the policy for missing cells drops cannot be assigned anything
     observed = _statistic(estimator(panel, outcome), statistic)
