@@ -121,15 +121,17 @@ def make_influence(
         scaled = sample.weight / sample.weight.mean()
         weight_psi = Rows(left=scaled[:, None] * (own - share), right=indicator)
     live = np.isfinite(solution.values) & (np.array(solution.status) != "reference")
+    treated = _members(sample, solution, live) or _cohorts(sample, own, indicator * live)
+    present = own * treated.nonzero_rows()[:, None]
     return Influence(
         psi=Rows(left=solution.psi.T),
         rows=labels,
         n=sample.n,
         kind="score" if published else "derivative",
         weight_psi=weight_psi,
-        treated=_members(sample, solution, live) or _cohorts(sample, own, indicator * live),
+        treated=treated,
         # each cell centres its treated units at their own mean
-        group_size=np.where(own.any(axis=1), own @ own.sum(axis=0), np.nan),
+        group_size=np.where(present.any(axis=1), present @ present.sum(axis=0), np.nan),
     )
 
 

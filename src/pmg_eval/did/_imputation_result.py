@@ -178,16 +178,15 @@ def influence_of(
         n_params_nested={"unit": present - model.effects.components},
         weight_psi=weight_psi,
         treated=Rows(own=_own(grid.unit, np.ones(len(grid.unit)), n, extra, pre)),
-        group_size=_group_size(panel, grid, variance),
+        group_size=_group_size(panel, np.unique(grid.unit[np.isfinite(cells.value) & (cells.weight > 0)]), variance),
     )
 
 
-def _group_size(panel: Panel, grid: Grid, variance: Variance) -> Array | None:
-    """Units with which each treated unit is centred: its cohort; leave-out means need no correction."""
+def _group_size(panel: Panel, unit: Codes, variance: Variance) -> Array | None:
+    """Units with which each treated one is centred: those of its cohort; leave-out means need no correction."""
     if variance == "derivative":
         return None
     size = np.full(panel.n_units, np.nan)
-    unit = np.unique(grid.unit)
     if variance == "leave_out":
         size[unit] = np.inf
         return size

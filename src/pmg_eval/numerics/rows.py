@@ -127,6 +127,15 @@ class Rows:
             fourth[cols] = (squares**2).sum(axis=0)
         return count, second, fourth
 
+    def nonzero_rows(self) -> NDArray[np.bool_]:
+        """Rows (N,) with some value in the parts that make them up."""
+        found = np.zeros(self.shape[0], dtype=np.bool_)
+        if self.own is not None:
+            found |= np.diff(self.own.tocsr().indptr) > 0
+        if self.left is not None:
+            found |= self.left.any(axis=1)
+        return found
+
     def power_sums(self, scale: Array) -> tuple[Array, Array]:
         """Sums over rows of ``scale * x^2`` and ``scale * x^4`` of every column."""
         if self.left is None:

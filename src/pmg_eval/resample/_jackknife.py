@@ -96,8 +96,7 @@ def jackknife(
     [4.0]
     """
     need_panel(panel)
-    panel = panel.for_outcome(outcome)  # once, so that its warnings come once
-    panel = panel.for_outcome(outcome)  # units the policy for missing cells drops are not left out once more
+    panel = panel.for_outcome(outcome)  # once: its warnings come once, and the units it drops are not left out again
     full = estimator(panel, outcome)
     names, codes = _clusters(panel, cluster)
     count = len(names)

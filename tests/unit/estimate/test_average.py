@@ -107,7 +107,7 @@ def test_estimated_weights_matter() -> None:
 
 def lost_cells() -> Estimate[None]:
     values = [100.0, 1.0, np.nan, 50.0, 6.0]
-    return cells(values, status=["", "", "no_control", "", ""])
+    return cells(values, status=["", "", "no_control", "", ""], n_treated=[4, 4, 4, 6, 6], n_control=[9, 9, 0, 9, 7])
 
 
 def test_a_lost_cell_is_left_out_and_named() -> None:
@@ -135,6 +135,8 @@ def test_a_group_without_any_identified_cell_stays_with_its_reason() -> None:
     assert np.isnan(frame["estimate"][2])
     assert frame["status"].tolist() == ["", "", "no_control"]
     assert frame.loc[2, ["std_error", "p_value", "conf_low"]].isna().all()
+    assert frame["n_treated"].tolist() == [10, 10, 0]
+    assert frame["n_control"].tolist() == [9, 7, 0]
     assert lost_cells().average(overall="event_time").values[0] == pytest.approx(4.0)
 
 

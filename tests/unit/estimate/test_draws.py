@@ -62,6 +62,20 @@ def test_interval_and_p_are_dual_at_every_level(seed: int, count: int, value: fl
             assert outside == (p <= 1 - level + 1e-9)
 
 
+@pytest.mark.parametrize("count", [19, 100, 250, 999])
+def test_interval_and_p_change_sides_at_the_same_draw(count: int) -> None:
+    """A value between any two neighbouring draws: outside the interval of level 1 - a exactly when p <= a."""
+    errors = np.random.default_rng(count).normal(size=count)
+    size = np.r_[0, np.sort(np.abs(errors)), 9]
+    for value in (size[:-1] + size[1:])[:: max(1, count // 40)] / 2:
+        found = estimate(value, errors)
+        p = found.to_frame()["p_value"][0]
+        for level in LEVELS:
+            low = found.to_frame(level)["conf_low"][0]
+            if np.isfinite(low):
+                assert (low > 0) == (p <= 1 - level + 1e-12), (value, level)
+
+
 def test_ratios_are_inverted_on_the_log_scale() -> None:
     """Errors are on the natural scale; to first order they are value times the error of the log."""
     errors = 0.5 * np.random.default_rng(0).normal(size=999) * 0.2

@@ -138,6 +138,54 @@ def test_a_cluster_coarser_than_units_counts_clusters() -> None:
     check(guarded([1 / 12] * 12, states=few, dependence=pe.clustered("unit")), 11, np.sqrt(12 / 11))
 
 
+def in_cohorts(shares: list[float], sizes: list[float], **more) -> Estimate[None]:
+    """Residuals of each treated unit are centred within a cohort of this size."""
+    group_size = np.full(30, np.nan)
+    group_size[: len(sizes)] = sizes
+    return guarded(shares, group_size=group_size, **more)
+
+
+def test_a_cohort_says_nothing_about_the_share_that_centring_takes() -> None:
+    # weights 1/4, 1/4 in a cohort of two and 1/2 alone: sum w^2 = 3/8, of which 1/16 is seen; df = (1/8)^2/(1/64) = 1
+    check(in_cohorts([0.25, 0.25, 0.5], [2, 2, 1]), 1, np.sqrt(6))
+    # two cohorts of two: half of the variance is seen; df = (1/4)^2/(4/256/(1/2)) = 2, fewer than the 3 of one cohort
+    check(in_cohorts([0.25] * 4, [2] * 4), 2, np.sqrt(2))
+    # one cohort of four is the plain formula, and leave-one-out centring needs nothing
+    check(in_cohorts([0.25] * 4, [4] * 4), 3, np.sqrt(4 / 3))
+    check(in_cohorts([0.25] * 4, [np.inf] * 4), 3, 1)
+
+
+def test_cohorts_of_one_unit_each_have_no_standard_error() -> None:
+    frame = in_cohorts([0.5, 0.5], [1, 1]).to_frame().iloc[0]
+    assert frame[["std_error", "conf_low"]].isna().all()
+    assert "alone in its cohort" in frame["status"]
+    check(in_cohorts([0.25] * 4, [1] * 4, corrected=True), 3, 1)  # the jackknife centres over all units
+
+
+def test_one_comparison_unit_has_no_standard_error() -> None:
+    frame = guarded([0.25] * 4, n_control=1).to_frame().iloc[0]
+    assert np.isnan(frame["std_error"])
+    assert "one comparison unit" in frame["status"]
+
+
+def test_pretrends_are_not_centred_by_cohort() -> None:
+    treated = np.zeros((30, 2))
+    treated[:4] = 0.25
+    size = np.full(30, np.nan)
+    size[:4] = 1
+    columns = {"estimand": ["pretrend", "att"], "event_time": [-1, 0]}
+    frame = by_influence([1.0, 1.0], columns, treated=treated, group_size=size).to_frame()
+    assert frame["std_error"].notna().tolist() == [True, False]
+    assert frame["df"][0] == 3
+
+
+def test_a_missing_interval_has_its_reason() -> None:
+    flat = by_covariance([2.0], [0.0]).to_frame()
+    assert flat["status"].tolist() == ["no variation: the standard error is zero"]
+    unknown = by_covariance([2.0], [np.nan]).to_frame()
+    assert "no standard error" in unknown["status"][0]
+
+
 def test_one_treated_unit_has_no_standard_error() -> None:
     alone = guarded([1.0])
     frame = alone.to_frame().iloc[0]

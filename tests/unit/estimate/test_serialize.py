@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -43,7 +42,9 @@ def examples() -> dict[str, Estimate]:
         "stacked": both,
         "one treated": did.group_time(panel_of(staggered(starts={2004: 1})), "rate").average(),
         "clustered": both.assuming(pe.clustered("region", correction="G")),
-        "jackknife": resample.jackknife(partial(did.imputation, pretrend=False), panel, "rate", cluster="region"),
+        "jackknife": resample.jackknife(
+            lambda panel, outcome: did.imputation(panel, outcome).average(by="cohort"), panel, "rate", cluster="region"
+        ),
         "covariance": by_covariance([0.2, 0.4], [0.1, 0.0], {"unit": [3, 7]}, scale="logit", df=3.0),
         "counts": by_covariance([0.2], [0.1], {"n_events": [2], "n_persons": [10], "interval": "wilson"}),
         "missing": by_influence([np.nan, 1.0], {"event_time": [0, 1], "status": ["no_control", ""]}),

@@ -77,6 +77,15 @@ def test_rows_of_unit_and_time_are_summed_to_units() -> None:
     assert both.contrast("group").se[0] < max(both.se)
 
 
+def test_estimated_weights_are_stacked_too() -> None:
+    """Averaging a stack within its groups is stacking the averages."""
+    panel = panel_of(staggered())
+    fits = did.group_time(panel, "rate"), did.imputation(panel, "rate", variance="derivative", pretrend=False)
+    for weighted, apart in ((fits[0], fits[1]), (fits[1], fits[0])):
+        pooled = pe.stack(weighted, apart, names=("a", "b")).average(by="group")
+        assert_allclose(pooled.cov(), pe.stack(weighted.average(), apart.average()).cov(), rtol=1e-10)
+
+
 def test_labels_shared_by_all_stay_usable_for_kernels() -> None:
     panel = panel_of(staggered(), cluster="region")
     both = pe.stack(did.group_time(panel, "rate").average(), did.imputation(panel, "rate").average())

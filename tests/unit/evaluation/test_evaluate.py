@@ -316,12 +316,15 @@ def test_a_wave_of_one_area_stays_with_its_status() -> None:
 
 
 def test_nobody_is_never_treated() -> None:
-    """There is nobody to be a placebo, and the error says it."""
+    """There is nobody to be a placebo: pooled effects stand, areas have no interval, and both say why."""
     table = staggered(n=20, starts={2004: 8, 2006: 12})
-    with pytest.raises(DesignError) as caught:
-        pe.evaluate(panel_of(table), "rate", draws=19)
-    assert caught.value.code == "PMG-POOL"
-    assert caught.value.fix
+    found = pe.evaluate(panel_of(table), "rate", draws=19)
+    assert np.isfinite(group(found, "overall").values).all()
+    areas = found.areas.to_frame()
+    assert areas["conf_low"].isna().all()
+    assert areas["status"].str.contains("eligible placebo areas").all()
+    checks = found.checks.set_index("check")["verdict"]
+    assert checks["randomization in the pool"] == "not possible"
 
 
 def test_very_few_periods() -> None:

@@ -59,6 +59,22 @@ def test_the_size_model_never_goes_negative() -> None:
     assert caught.value.code == "PMG-NO-VARIATION"
 
 
+def test_small_areas_have_wider_intervals_by_the_fitted_model() -> None:
+    table = staggered(n=80, starts={2005: 6})
+    size = {area: 10.0 ** (1 + i % 3) for i, area in enumerate(table["area"].unique())}
+    table["youth"] = table["area"].map(size)
+    table["rate"] = 5 + (table["rate"] - 5) / np.sqrt(table["youth"])
+    found = resample.placebo(partial(imputed, family="gaussian"), panel_of(table), "rate", draws=4_999)
+    placebos, fitted = found.details.placebos, found.details.variance.iloc[0]
+    assert_allclose(placebos["sigma"] ** 2, fitted["a"] + fitted["b"] / placebos["size"], rtol=1e-12)
+    assert placebos["size"].tolist() == [size[unit] for unit in placebos["unit"]]
+    checks = found.details.checks
+    assert_allclose(checks["sigma"] ** 2, fitted["a"] + fitted["b"] / checks["size"], rtol=1e-12)
+    own = np.sqrt(np.maximum(found.se**2 - checks["control_se"] ** 2, 0))
+    assert_allclose(own / checks["sigma"], own[0] / checks["sigma"][0], rtol=0.05)
+    assert own[0] > 1.5 * own[1] > 1.5 * own[2]
+
+
 # --- what comes out --------------------------------------------------------------------------------------------------
 
 
