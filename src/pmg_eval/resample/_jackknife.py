@@ -36,7 +36,12 @@ class JackknifeDetails:
         # a term that is missing in every replicate has no extreme
         safe = table.loc[:, table.notna().any()]
         return pd.DataFrame(
-            {"low": low, "without_low": safe.idxmin(), "high": high, "without_high": safe.idxmax()}
+            {
+                "low": low,
+                "without_low": safe.idxmin().astype(object),  # labels stay what they are where some are missing
+                "high": high,
+                "without_high": safe.idxmax().astype(object),
+            }
         ).reindex(table.columns)
 
 
