@@ -68,12 +68,21 @@ class PmgEvalError(Exception):
             text = str(self.problems[0])
         super().__init__(text)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # joblib sends errors between processes; the default would call the class with the text alone
+        return (_again, (type(self), self.code, self.what, self.where, self.fix, self.problems))
+
     @classmethod
     def of(cls, problems: Iterable[Problem]) -> PmgEvalError:
         """One error that reports all the problems; its code is the first one's."""
         found = tuple(problems)
         first = found[0]
         return cls(first.code, first.what, where=first.where, fix=first.fix, problems=found)
+
+
+def _again(kind: type[PmgEvalError], *parts: Any) -> PmgEvalError:
+    code, what, where, fix, problems = parts
+    return kind(code, what, where=where, fix=fix, problems=problems)
 
 
 class DataError(PmgEvalError):
@@ -101,8 +110,17 @@ class PmgEvalWarning(UserWarning):
 
     def __init__(self, code: str, what: str, *, where: Iterable[Any] = (), fix: str = "") -> None:
         self.code = code
+        self.what = what
         self.where = tuple(where)
+        self.fix = fix
         super().__init__(_sentence(code, what, self.where, fix))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_again_warning, (self.code, self.what, self.where, self.fix))
+
+
+def _again_warning(code: str, what: str, where: tuple[Any, ...], fix: str) -> PmgEvalWarning:
+    return PmgEvalWarning(code, what, where=where, fix=fix)
 
 
 def warn(code: str, what: str, *, where: Iterable[Any] = (), fix: str = "", stacklevel: int = 3) -> None:

@@ -1,5 +1,6 @@
 """Errors say what, where (first five) and what to do, and keep everything as attributes."""
 
+import pickle
 import warnings
 
 import pytest
@@ -54,6 +55,19 @@ def test_one_tree(kind: type[PmgEvalError]) -> None:
         raise kind("PMG-X", "bad")
     assert type(caught.value) is kind
     assert not issubclass(kind, ValueError | KeyError)  # catching those must not swallow ours
+
+
+def test_errors_survive_the_way_back_from_another_process() -> None:
+    """joblib sends an exception of a worker by pickle; it must arrive as itself, not as a TypeError."""
+    found = DataError.of([Problem("PMG-A", "one", ("x",), "mend"), Problem("PMG-B", "two")])
+    back = pickle.loads(pickle.dumps(found))  # noqa: S301 (our own bytes)
+    assert type(back) is DataError
+    assert str(back) == str(found)
+    assert (back.code, back.where, back.fix, back.problems) == (found.code, found.where, found.fix, found.problems)
+    with pytest.warns(PmgEvalWarning) as caught:
+        warn("PMG-W", "careful", where=["x"], fix="look")
+    again = pickle.loads(pickle.dumps(caught[0].message))  # noqa: S301
+    assert (str(again), again.code, again.where) == (str(caught[0].message), "PMG-W", ("x",))
 
 
 def test_warnings_have_a_code_and_point_at_the_caller() -> None:

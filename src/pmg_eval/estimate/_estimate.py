@@ -166,9 +166,19 @@ class Estimate(Generic[D]):
         """
         return to_frame(self, level, guard)
 
-    def interval(self, level: float = 0.95, *, guard: bool = True) -> pd.DataFrame:
-        """Label columns, estimate and the interval of each term (its kind stands in ``terms.interval``)."""
-        frame = to_frame(self, level, guard)
+    def interval(self, level: float = 0.95, *, method: str | None = None, guard: bool = True) -> pd.DataFrame:
+        """Label columns, estimate and the interval of each term.
+
+        Parameters
+        ----------
+        level : float
+        method : str, optional
+            Kind of interval instead of the estimator's own (``terms.interval``): ``"wald"``, or a rule from the counts
+            in ``terms``: ``"wilson"``, ``"clopper_pearson"``, ``"jeffreys"``, ``"exact_poisson"``, ``"byar"``.
+        guard : bool
+        """
+        chosen = self if method is None else replace(self, terms=self.terms.assign(interval=method))
+        frame = to_frame(chosen, level, guard)
         return frame[[*self.labels, "estimate", "conf_low", "conf_high", "status"]]
 
     def band(

@@ -119,6 +119,16 @@ class Core:
         position = np.cumsum(keep) - 1
         return self._taken(row_keep, index, position)
 
+    def without_rows(self, cut: BoolArray) -> Core:
+        """The rows marked are left out on purpose: their cells do not count as missing afterwards."""
+        if not self.is_panel:
+            return self.take_rows(~cut)
+        exempt = np.zeros((self.n_units, len(self.time_codes)), dtype=np.bool_)
+        exempt[self.row_unit[cut], self.row_time[cut]] = True
+        if self.exempt is not None:
+            exempt |= self.exempt
+        return replace(self, exempt=frozen(exempt)).take_rows(~cut)
+
     def take_rows(self, keep: BoolArray) -> Core:
         """Only the rows marked; units and periods without a row left disappear."""
         row_keep = np.flatnonzero(keep)

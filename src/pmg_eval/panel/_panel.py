@@ -438,7 +438,7 @@ class Panel:
         mask = np.asarray(rows)
         if mask.dtype != np.bool_ or mask.shape != (self.n_rows,):
             raise DataError("PMG-SHAPE", f"a boolean mask of {self.n_rows} rows is needed")
-        return Panel._of(self._core.take_rows(mask))
+        return Panel._of(self._core.without_rows(~mask))
 
     def with_cohort(self, cohort: FloatArray, share: FloatArray | None = None) -> Panel:
         """The same data with other start dates (n,) (calendar codes, +inf = never); not validated again.

@@ -33,7 +33,7 @@ def facts(core: Core) -> list[tuple[str, str]]:
 def _holes(core: Core, rows: int) -> str:
     exempt = 0 if core.exempt is None else int(core.exempt.sum())
     holes = core.n_units * len(core.time_codes) - rows
-    left_out = f", {exempt} of them left out by partial_period" if exempt else ""
+    left_out = f", {exempt} of them left out on purpose" if exempt else ""
     return f"not balanced: {holes} cells without a row{left_out}"
 
 

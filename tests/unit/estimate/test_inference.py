@@ -14,7 +14,7 @@ from statsmodels.stats.proportion import proportion_confint
 import pmg_eval as pe
 from _shared import needs_shared, reference
 from pmg_eval.errors import DataError, InferenceError
-from pmg_eval.estimate import Estimate, make_terms
+from pmg_eval.estimate import Covariance, Estimate, make_terms
 from unit.estimate.made import by_covariance, by_influence, support
 
 Z = stats.norm.ppf(0.975)
@@ -412,3 +412,14 @@ def test_covariance_keeps_the_fewest_treated_units_of_a_map() -> None:
     found = estimate.map([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0], [0.0, 0.0, 1.0]]).to_frame()
     assert found["df"].tolist() == [1.5, 7.0, np.inf]
     assert make_terms(columns, 3).shape == (3, 4)
+
+
+def test_interval_by_another_method() -> None:
+    """A proportion with its own Wilson interval, and the same by Clopper and Pearson."""
+    terms = make_terms({"estimand": "prevalence", "n_events": [7], "n_persons": [40], "interval": "wilson"}, 1)
+    estimate = Estimate(np.array([7 / 40]), terms, Covariance(np.array([[0.0036]])))
+    own, exact = estimate.interval(), estimate.interval(method="clopper_pearson")
+    assert exact["conf_low"][0] < own["conf_low"][0]
+    assert exact["conf_high"][0] > own["conf_high"][0]
+    with pytest.raises(DataError, match="PMG-INTERVAL"):
+        estimate.interval(method="best")
