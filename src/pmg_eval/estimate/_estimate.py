@@ -186,7 +186,7 @@ class Estimate(Generic[D]):
         level: float = 0.95,
         *,
         rng: int | np.random.Generator | None = None,
-        draws: int = 19_999,
+        draws: int = 9_999,
         method: Literal["gaussian", "multiplier"] = "gaussian",
         guard: bool = True,
     ) -> pd.DataFrame:

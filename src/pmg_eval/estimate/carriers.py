@@ -71,9 +71,9 @@ def _support(treated: Rows, group_size: Array | None) -> Support:
             return Support(n_treated, effective)
         several = group_size > 1
         kept = np.where(several, 1 - 1 / group_size, 0.0)  # share of the variance that centring leaves
-        informative, _ = treated.power_sums(kept)
-        known, _ = treated.power_sums(several.astype(np.float64))
-        _, spread = treated.power_sums(np.where(several, 1 / np.where(several, kept, 1.0), 0.0))
+        scales = np.column_stack([kept, several, np.where(several, 1 / np.where(several, kept, 1.0), 0.0)])
+        squares, fourths = treated.power_sums(scales)
+        informative, known, spread = squares[:, 0], squares[:, 1], fourths[:, 2]
         df = np.fmin(effective - 1, np.where(spread > 0, known**2 / spread, 0.0))
         return Support(n_treated, effective, second / informative, df)
 

@@ -118,13 +118,10 @@ class Rows:
         step = max(1, 4_000_000 // max(n, 1))
         for start in range(0, k, step):
             cols = slice(start, start + step)
-            right = None if self.right is None else self.right[:, cols]
-            left = self.left[:, cols] if self.right is None else self.left
-            own = None if self.own is None else self.own.tocsc()[:, cols]
-            squares = Rows(left=left, right=right, own=own).dense() ** 2
+            squares = self._column_block(cols) ** 2
             count[cols] = np.count_nonzero(squares, axis=0)
             second[cols] = squares.sum(axis=0)
-            fourth[cols] = (squares**2).sum(axis=0)
+            fourth[cols] = np.einsum("ij,ij->j", squares, squares)
         return count, second, fourth
 
     def nonzero_rows(self) -> NDArray[np.bool_]:
@@ -136,20 +133,29 @@ class Rows:
             found |= self.left.any(axis=1)
         return found
 
-    def power_sums(self, scale: Array) -> tuple[Array, Array]:
-        """Sums over rows of ``scale * x^2`` and ``scale * x^4`` of every column."""
+    def power_sums(self, scales: Array) -> tuple[Array, Array]:
+        """Sums over rows of ``scale * x^2`` and ``scale * x^4`` of every column, for each column of ``scales`` (N, m).
+
+        Returns two arrays (k, m).
+        """
         if self.left is None:
             squares = self.own.power(2).T
-            return np.asarray(squares @ scale), np.asarray(squares.power(2) @ scale)
-        k = self.shape[1]
-        second, fourth = np.empty(k), np.empty(k)
+            return np.asarray(squares @ scales), np.asarray(squares.power(2) @ scales)
+        k, m = self.shape[1], scales.shape[1]
+        second, fourth = np.empty((k, m)), np.empty((k, m))
         step = max(1, 4_000_000 // max(self.shape[0], 1))
         for start in range(0, k, step):
-            cols = np.arange(start, min(start + step, k))
-            squares = self.take_columns(cols).dense() ** 2
-            second[cols] = scale @ squares
-            fourth[cols] = scale @ squares**2
+            cols = slice(start, min(start + step, k))
+            squares = self._column_block(cols) ** 2
+            second[cols] = squares.T @ scales
+            fourth[cols] = (squares**2).T @ scales
         return second, fourth
+
+    def _column_block(self, cols: slice) -> Array:
+        right = None if self.right is None else self.right[:, cols]
+        left = self.left[:, cols] if self.right is None and self.left is not None else self.left
+        own = None if self.own is None else self.own.tocsc()[:, cols]
+        return Rows(left=left, right=right, own=own).dense()
 
     def take_columns(self, index: Any) -> Rows:
         """Columns selected by position."""

@@ -56,4 +56,7 @@ def _number_bytes(values: Any) -> bytes:
 
 
 def _label_bytes(labels: Any) -> bytes:
+    dtype = getattr(labels, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind == "i":
+        return _number_bytes(np.asarray(labels))
     return "\x1f".join(str(label) for label in labels).encode("utf-8", "surrogatepass")
