@@ -203,8 +203,6 @@ def fit_variance(error: Array, size: Array, iterations: int = 10) -> tuple[float
     DesignError
         All placebo effects are zero: nothing varies.
     """
-    from scipy.optimize import nnls
-
     square = error**2
     level = float(square.mean())
     if not level > 0:
@@ -217,9 +215,25 @@ def fit_variance(error: Array, size: Array, iterations: int = 10) -> tuple[float
     sigma2 = np.full(len(error), level)
     coefficient = np.array([level, 0.0])
     for _ in range(iterations):
-        coefficient, _ = nnls(design / sigma2[:, None], square / sigma2)
+        coefficient = _two_nonnegative(design / sigma2[:, None], square / sigma2)
         sigma2 = np.maximum(design @ coefficient, 1e-6 * level)
     return float(coefficient[0]), float(coefficient[1] / unit)
+
+
+def _two_nonnegative(design: Array, target: Array) -> Array:
+    """Least squares with two coefficients that may not be negative: the inner solution, or the better edge.
+
+    Written out because both columns are the same when all areas have one size, where scipy's nnls may fail.
+    """
+    gram, cross = design.T @ design, design.T @ target
+    determinant = gram[0, 0] * gram[1, 1] - gram[0, 1] ** 2
+    if determinant > 1e-12 * gram[0, 0] * gram[1, 1]:
+        inner = np.array([gram[1, 1] * cross[0] - gram[0, 1] * cross[1], gram[0, 0] * cross[1] - gram[0, 1] * cross[0]])
+        if (inner >= 0).all():
+            return np.asarray(inner / determinant)
+    edges = np.diag(np.maximum(cross / np.diag(gram), 0.0))
+    loss = [float(edge @ gram @ edge - 2 * edge @ cross) for edge in edges]
+    return np.asarray(edges[int(np.argmin(loss))])
 
 
 def _on_scale(values: Array, name: ScaleName) -> Array:

@@ -200,7 +200,7 @@ def test_draws_are_averaged_draw_by_draw() -> None:
 
 def test_factored_rows_give_the_same_average_as_dense_ones() -> None:
     rng = np.random.default_rng(3)
-    own = sparse.random_array((30, 5), density=0.4, rng=rng, format="csr")
+    own = sparse.csr_array(rng.normal(size=(30, 5)) * rng.integers(0, 2, (30, 5)))
     left, right = rng.normal(size=(30, 2)), rng.normal(size=(2, 5))
     columns = {"cohort": COHORT, "period": PERIOD, "event_time": EVENT, "weight": WEIGHT}
     moving = rng.normal(size=(30, 5))

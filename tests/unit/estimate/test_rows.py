@@ -17,7 +17,7 @@ def matrices(draw, n: int | None = None, k: int | None = None) -> Rows:
     k = draw(st.integers(1, 6)) if k is None else k
     rank = draw(st.integers(1, 3))
     form = draw(st.sampled_from(["dense", "factored", "own", "own + dense", "own + factored"]))
-    own = sparse.random_array((n, k), density=0.5, rng=rng, format="csr") if "own" in form else None
+    own = sparse.csr_array(rng.normal(size=(n, k)) * rng.integers(0, 2, (n, k))) if "own" in form else None
     if "dense" in form:
         return Rows(left=rng.normal(size=(n, k)), own=own)
     if "factored" in form:
