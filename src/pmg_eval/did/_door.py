@@ -11,16 +11,6 @@ from pmg_eval.errors import DataError
 from pmg_eval.panel import Panel
 
 
-def need_panel(panel: object) -> None:
-    """Refuse a bare table: its columns have no roles yet."""
-    if not isinstance(panel, Panel):
-        raise DataError(
-            "PMG-PANEL",
-            f"a Panel is needed, not {type(panel).__name__}",
-            fix="pe.Panel(df, unit=..., time=..., cohort=...) says what the columns mean",
-        )
-
-
 def need_option(name: str, value: object, allowed: Sequence[Any]) -> None:
     """Refuse an option that no data could make right."""
     if not isinstance(value, str | bool) or value not in allowed:

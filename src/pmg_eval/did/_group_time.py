@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pmg_eval.did._cells_design import BasePeriod, Calendar, Pool, gap_notes, plan_cells
 from pmg_eval.did._controls import Controls, NeverTreated, NotYetTreated
 from pmg_eval.did._covariates import Design, covariate_design, names_in
-from pmg_eval.did._door import need_anticipation, need_counts, need_formula, need_option, need_panel
+from pmg_eval.did._door import need_anticipation, need_counts, need_formula, need_option
 from pmg_eval.did._group_time_result import (
     GroupTimeDetails,
     in_selection_window,
@@ -23,6 +23,7 @@ from pmg_eval.did._group_time_result import (
 from pmg_eval.did._group_time_solve import Method, Sample, solve_counts, solve_panel, solve_sections
 from pmg_eval.errors import DataError, DesignError
 from pmg_eval.estimate import Estimate
+from pmg_eval.panel._door import need_panel
 
 if TYPE_CHECKING:
     from pmg_eval.panel import Panel

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from pmg_eval.did._covariates import evaluate, names_in
-from pmg_eval.did._door import need_anticipation, need_formula, need_option, need_panel
+from pmg_eval.did._door import need_anticipation, need_formula, need_option
 from pmg_eval.did._imputation_fit import Array, Baseline, Grid, gaussian_baseline
 from pmg_eval.did._imputation_result import (
     Family,
@@ -22,6 +22,7 @@ from pmg_eval.did._pretrend import Pretrend
 from pmg_eval.did._pretrend import pretrend as fit_pretrend
 from pmg_eval.errors import DataError, DesignError, NumericalError
 from pmg_eval.estimate import Estimate, Provenance
+from pmg_eval.panel._door import need_panel
 
 if TYPE_CHECKING:
     from pmg_eval.panel import Panel

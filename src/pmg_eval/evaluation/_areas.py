@@ -11,8 +11,8 @@ from pmg_eval import did
 from pmg_eval.estimate import Estimate
 from pmg_eval.evaluation._family import for_areas
 from pmg_eval.panel import Panel
+from pmg_eval.panel._door import need_panel
 from pmg_eval.resample import PlaceboDetails, placebo
-from pmg_eval.resample._pool import need_panel
 from pmg_eval.typing import Estimator
 
 

@@ -19,8 +19,8 @@ from pmg_eval.evaluation._family import Family, family_of
 from pmg_eval.evaluation._result import Evaluation
 from pmg_eval.evaluation._words import caveats, headline
 from pmg_eval.panel import Panel
+from pmg_eval.panel._door import need_panel
 from pmg_eval.resample import jackknife
-from pmg_eval.resample._pool import need_panel
 from pmg_eval.typing import Estimator
 
 GROUPS = ("overall", "cohort", "event_time")

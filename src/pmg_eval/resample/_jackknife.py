@@ -11,8 +11,8 @@ import pandas as pd
 from pmg_eval.errors import DataError, DesignError, InferenceError, NumericalError
 from pmg_eval.estimate import Estimate, Influence, Rows, independent
 from pmg_eval.panel import Panel
+from pmg_eval.panel._door import need_panel
 from pmg_eval.resample._align import aligned, label_keys
-from pmg_eval.resample._pool import need_panel
 from pmg_eval.resample._tasks import run
 from pmg_eval.typing import Estimator
 

@@ -14,8 +14,9 @@ from pmg_eval.estimate import Draws, Estimate, make_terms
 from pmg_eval.estimate.scales import SCALES, ScaleName
 from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
+from pmg_eval.panel._door import need_panel
 from pmg_eval.resample._area import AreaEffects, area_effects, control_error, placebo_effects
-from pmg_eval.resample._pool import need_panel, pool_mask
+from pmg_eval.resample._pool import pool_mask
 from pmg_eval.typing import Estimator
 
 NEEDED, ADVISED = 19, 39  # placebos for a two-sided 5 % test at all, and for a credible one

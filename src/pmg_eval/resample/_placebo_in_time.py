@@ -9,7 +9,7 @@ import numpy as np
 from pmg_eval.errors import DesignError
 from pmg_eval.estimate import Estimate
 from pmg_eval.panel import Panel
-from pmg_eval.resample._pool import need_panel
+from pmg_eval.panel._door import need_panel
 from pmg_eval.typing import Estimator
 
 

@@ -12,16 +12,6 @@ from pmg_eval.errors import DataError
 from pmg_eval.panel import Panel
 
 
-def need_panel(panel: object) -> None:
-    """Refuse a bare table: its columns have no roles yet."""
-    if not isinstance(panel, Panel):
-        raise DataError(
-            "PMG-PANEL",
-            f"a Panel is needed, not {type(panel).__name__}",
-            fix="pe.Panel(df, unit=..., time=..., cohort=...) says what the columns mean",
-        )
-
-
 def pool_mask(panel: Panel, eligible: Sequence[Any] | None) -> Any:
     """Mask (n,) of eligible comparison units: never treated and not contaminated within the panel.
 

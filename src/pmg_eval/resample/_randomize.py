@@ -12,7 +12,8 @@ import pandas as pd
 from pmg_eval.errors import DataError, DesignError, InferenceError, NumericalError
 from pmg_eval.estimate import Provenance, Test
 from pmg_eval.panel import Panel
-from pmg_eval.resample._pool import need_panel, pool_mask
+from pmg_eval.panel._door import need_panel
+from pmg_eval.resample._pool import pool_mask
 from pmg_eval.resample._tasks import run
 from pmg_eval.typing import Estimator
 
