@@ -41,12 +41,12 @@ def _no_law(what: str) -> InferenceError:
     )
 
 
-def _without_dust(difference: Estimate[None], parts: Estimate[Any], matrix: Array) -> Estimate[None]:
+def _without_dust(difference: Estimate[None], parts: Estimate[Any], matrix: Any) -> Estimate[None]:
     """Exact zeros where two terms are the same number computed twice: rounding has no p-value."""
     law = difference.uncertainty
-    if law is None:
+    if law is None or matrix.nnz == 0 or matrix.min() >= 0:  # nothing is subtracted
         return difference
-    size = np.abs(matrix)
+    size = abs(matrix)
     with np.errstate(invalid="ignore"):
         same = difference.se <= 1e-10 * (size @ np.nan_to_num(parts.se))
         same &= np.abs(difference.values) <= 1e-10 * (size @ np.nan_to_num(np.abs(parts.values) + parts.se))
@@ -263,13 +263,14 @@ class Estimate(Generic[D]):
         matrix = sparse.csr_array(matrix)  # a term with coefficient zero plays no part, even when it is NaN
         matrix.eliminate_zeros()
         law = None if self.uncertainty is None else self.uncertainty.map(matrix)
-        return Estimate(
+        mapped: Estimate[None] = Estimate(
             np.asarray(matrix @ self.values),
             self._new_terms(matrix, terms),
             law,
             provenance=self.provenance.then("map"),
             dependence=self.dependence,
         )
+        return _without_dust(mapped, self, matrix)
 
     def _new_terms(self, matrix: Any, terms: pd.DataFrame | None) -> pd.DataFrame:
         m = matrix.shape[0]
@@ -367,8 +368,7 @@ class Estimate(Generic[D]):
             raise DataError(
                 "PMG-CONTRAST", f"no two terms differ in {across!r} only", fix="check the labels with .terms"
             )
-        matrix = np.array(rows)
-        return _without_dust(self.map(matrix, pd.DataFrame(heads)), self, matrix)
+        return self.map(np.array(rows), pd.DataFrame(heads))
 
     # -- out ----------------------------------------------------------------------------------------------------------
     def to_dict(self, level: float = 0.95) -> dict[str, Any]:

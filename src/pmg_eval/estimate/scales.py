@@ -33,7 +33,8 @@ def _same(x: Array) -> Array:
 
 
 def _cloglog(x: Array) -> Array:
-    return np.log(-np.log(x))
+    """log(-log) of the complement: of the share that has not had the event."""
+    return np.log(-np.log1p(-x))
 
 
 # No effect is 0 for differences and 1 for ratios; a probability has no value of no effect.
@@ -41,5 +42,7 @@ SCALES: dict[ScaleName, Scale] = {
     "identity": Scale(_same, _same, np.ones_like, 0.0),
     "log": Scale(np.log, np.exp, lambda x: 1 / x, 1.0),
     "logit": Scale(lambda x: np.log(x / (1 - x)), lambda z: 1 / (1 + np.exp(-z)), lambda x: 1 / (x * (1 - x)), np.nan),
-    "cloglog": Scale(_cloglog, lambda z: np.exp(-np.exp(z)), lambda x: 1 / (x * np.log(x)), np.nan, increasing=False),
+    "cloglog": Scale(
+        _cloglog, lambda z: -np.expm1(-np.exp(z)), lambda x: -1 / ((1 - x) * np.log1p(-x)), np.nan
+    ),
 }

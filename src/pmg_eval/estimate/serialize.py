@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +57,12 @@ def _column(values: list[Any]) -> Any:
     if len(present) < len(values) and all(type(value) is int for value in present):
         return pd.array(values, dtype="Int64")
     return pd.Series(values, dtype=None if values else object)
+
+
+def table_of(rows: list[dict[str, Any]], columns: Sequence[str] = ()) -> pd.DataFrame:
+    """A table from its saved rows; ``columns`` name them where there is no row."""
+    names = list(dict.fromkeys(name for row in rows for name in row)) or list(columns)
+    return pd.DataFrame({name: _column([_revived(row[name]) for row in rows]) for name in names})
 
 
 def to_dict(estimate: Estimate[Any], level: float) -> dict[str, Any]:
@@ -163,4 +170,4 @@ def _rebuilt(saved: dict[str, Any], build: Any) -> Estimate[None]:
     return estimate  # type: ignore[no-any-return]
 
 
-__all__ = ["SCHEMA", "from_dict", "from_json", "jsonable", "to_dict", "to_json"]
+__all__ = ["SCHEMA", "from_dict", "from_json", "jsonable", "table_of", "to_dict", "to_json"]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from pmg_eval import did
 from pmg_eval.errors import DesignError, InferenceError, NumericalError
-from pmg_eval.estimate import Estimate
+from pmg_eval.estimate import Estimate, stack
+from pmg_eval.evaluation._family import Family
 from pmg_eval.panel import Panel
 from pmg_eval.resample import JackknifeDetails, placebo_in_time, randomize
 from pmg_eval.typing import Estimator
@@ -45,19 +48,24 @@ def all_checks(
     panel: Panel,
     outcome: str,
     *,
+    family: Family,
     anticipation: int,
     eligible: Sequence[Any] | None,
     draws: int,
     rng: int,
     n_jobs: int,
+    hull: pd.DataFrame,
+    no_hull: str,
 ) -> pd.DataFrame:
-    """Pre-trends, leave-one-out, placebo in time, randomization, size of the comparison."""
+    """Pre-trends, base period, leave-one-out, placebo in time, randomization, hull, size of the comparison."""
     checks = [
         _pre_trend(effects, anticipation),
         _detectable_slope(effects, anticipation),
+        _base_period(panel, outcome, family, anticipation),
         _leave_one_out(effects),
         _in_time(estimator, panel, outcome, anticipation),
         _randomization(effects, Overall(estimator), panel, outcome, eligible, draws, rng, n_jobs),
+        _hull(hull, no_hull),
         _concentration(panel),
     ]
     return pd.DataFrame([vars(check) for check in checks], columns=["check", "question", "finding", "verdict"])
@@ -116,6 +124,53 @@ def _detectable_slope(effects: Estimate[Any], anticipation: int) -> Check:
     unit = f"{100 * np.expm1(detectable):.1f} % a period" if effects.scale == "log" else f"{detectable:.3g} a period"
     finding = f"a drift of {unit} would be found four times out of five; a smaller one can hide"
     return Check("power of the pre-trend", question, finding, "pass")
+
+
+def _base_period(panel: Panel, outcome: str, family: Family, anticipation: int) -> Check:
+    """The last period before the start as base against the average of all before: selection on a bad year shows here.
+
+    Areas chosen on a bad last year fall back by themselves, which a base of that one year takes for an effect; a
+    diverging trend moves the average base instead. Neither dominates, so both are shown.
+    """
+    question = "Does the effect depend on which earlier periods it is measured against?"
+    name = "base period"
+    group_time = partial(did.group_time, family=family, anticipation=anticipation)
+    try:
+        last = group_time(panel, outcome).average()
+        mean = group_time(panel, outcome, base_period="average").average()
+        both = stack(last, mean, names=("last period", "average"))
+        if both.scale == "log":
+            both = both.apply(np.log, lambda x: 1 / x)
+        z = float(both.contrast("group").to_frame()["statistic"].iloc[0])
+    except (DesignError, NumericalError, InferenceError) as refused:
+        return Check(name, question, refused.what, "not possible")
+    finding = f"{last.values[0]:.3f} against the last period before, {mean.values[0]:.3f} against the average of all"
+    if np.isnan(z):
+        same = np.isclose(last.values[0], mean.values[0], rtol=1e-9)
+        why = "; it is the same period" if same else "; the difference has no standard error"
+        return Check(name, question, finding + why, "not possible")
+    verdict: Literal["pass", "attention"] = "attention" if abs(z) > 1 else "pass"
+    return Check(name, question, f"{finding}; they differ by {abs(z):.1f} standard errors of the difference", verdict)
+
+
+def _hull(hull: pd.DataFrame, no_hull: str) -> Check:
+    question = "Can a weighted average of comparison areas imitate each treated area before the start?"
+    name = "convex hull"
+    if no_hull or len(hull) == 0:
+        return Check(name, question, no_hull or "no treated area", "not possible")
+    inside = hull["inside"].to_numpy(dtype=bool)
+    many = inside & ~hull["unique"].to_numpy(dtype=bool)
+    low, high = hull["low"].to_numpy(dtype=np.float64), hull["high"].to_numpy(dtype=np.float64)
+    finding = (
+        f"{int((~inside).sum())} of {len(hull)} areas lie outside: a synthetic control cannot imitate them exactly"
+    )
+    if many.any():
+        width = float(np.median((high - low)[many]))
+        finding += (
+            f"; {int(many.sum())} lie inside with many equally perfect weights, whose effects differ by {width:.3g} "
+            "(median): there a single synthetic control is one choice among many"
+        )
+    return Check(name, question, finding, "attention" if many.any() else "pass")
 
 
 def _leave_one_out(effects: Estimate[Any]) -> Check:

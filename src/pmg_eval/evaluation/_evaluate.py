@@ -1,48 +1,47 @@
-"""One call from a panel to the answer: effects, areas, checks, agreement."""
+"""One call from a panel to the answer: effects, areas, checks, and other estimators beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from pmg_eval import did
-from pmg_eval.errors import DesignError, InferenceError, NumericalError
-from pmg_eval.estimate import Estimate, Provenance, stack
+from pmg_eval import did, recidivism, synth
+from pmg_eval._progress import tell
+from pmg_eval.errors import DataError, DesignError, InferenceError
+from pmg_eval.estimate import Estimate, Provenance
 from pmg_eval.evaluation._areas import effect_per_area
+from pmg_eval.evaluation._beside import REFUSALS, area_table, areas_beside
 from pmg_eval.evaluation._checks import all_checks
 from pmg_eval.evaluation._family import Family, family_of
+from pmg_eval.evaluation._parts import ALL, GROUPS, Parts, differences, wave_table
 from pmg_eval.evaluation._result import Evaluation
-from pmg_eval.evaluation._words import caveats, headline
+from pmg_eval.evaluation._synthetic import area_paths, hull_table
+from pmg_eval.evaluation._words import caveats, headline, summary
 from pmg_eval.panel import Panel
 from pmg_eval.panel._door import need_panel
 from pmg_eval.resample import jackknife
 from pmg_eval.typing import Estimator
 
-GROUPS = ("overall", "cohort", "event_time")
-SECOND = "group_time"
+if TYPE_CHECKING:
+    from pmg_eval.panel import Spells
+    from pmg_eval.recidivism import Counts
+
+STEPS = 6
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The headline estimator's averages and the second estimator's overall number, as one estimator.
+class _Methods:
+    """The headline estimator and those beside it, with the family and anticipation bound."""
 
-    One jackknife of it gives every number its standard error, and the difference of the two estimators theirs.
-    """
-
-    headline: Estimator
-    second: Estimator | None
-
-    def __call__(self, panel: Panel, outcome: str) -> Estimate[Any]:
-        fit = self.headline(panel, outcome)
-        parts = [fit.average(), fit.average(by="cohort"), fit.average(by="event_time")]
-        if self.second is None:
-            return stack(*parts, names=GROUPS)
-        return stack(*parts, self.second(panel, outcome).average(), names=(*GROUPS, SECOND))
+    headline: Callable[..., Estimate[Any]]
+    pooled: dict[str, Estimator]
+    areas: dict[str, Estimator]
+    refused: dict[str, str]
 
 
 def evaluate(
@@ -56,8 +55,10 @@ def evaluate(
     draws: int = 499,
     rng: int = 0,
     n_jobs: int = 1,
+    spells: Spells | Counts | None = None,
+    truth: pd.DataFrame | None = None,
 ) -> Evaluation:
-    """Evaluate a programme: overall, per cohort, per area, over time, with checks and a second estimator.
+    """Evaluate a programme: overall, per cohort, per area, over time, with checks and other estimators beside it.
 
     Parameters
     ----------
@@ -76,65 +77,128 @@ def evaluate(
         Seed of everything random.
     n_jobs : int
         Processes; results do not depend on it.
+    spells : Spells or recidivism.Counts, optional
+        Persons behind the areas: adds the share with a new event over time
+        (:func:`pmg_eval.recidivism.cumulative_incidence`, or Kaplan-Meier when there is one cause).
+    truth : DataFrame, optional
+        ``unit, truth`` of simulated data, on the scale of the effects; shown beside the estimates, never used.
 
     Returns
     -------
     Evaluation
-        ``.effects``, ``.areas`` (estimates), ``.checks``, ``.agreement``; ``.to_html(path)``, ``.to_json(path)``.
+        ``.effects``, ``.areas`` (estimates), ``.checks``, ``.agreement``, ``.wave_agreement``, ``.area_agreement``;
+        ``.to_html(path)``, ``.to_json(path)``.
+
+    Raises
+    ------
+    DataError, DesignError
+        What the panel or the headline estimator refuses. Another estimator that refuses is left out, and
+        ``caveats`` say why.
 
     Notes
     -----
     The headline is :func:`pmg_eval.did.imputation` with a jackknife over areas (t with the guard's degrees of freedom);
-    :func:`pmg_eval.did.group_time` stands beside it. With one treated area there is no pooled standard error: the
-    area table is the answer.
+    :func:`pmg_eval.did.group_time` and :func:`pmg_eval.synth.sdid` stand beside it, overall, per cohort and per area,
+    with the standard error of their difference. With one treated area there is no pooled standard error: its placebo
+    law is the headline, and :func:`pmg_eval.synth.classic` stands beside it too. The headline is never the estimator
+    with the smallest p-value.
     """
     need_panel(panel)
     chosen: Family = family or family_of(panel, outcome)
+    truth = _checked_truth(truth)
     # areas and periods of the complete case the estimators will use, so that all parts speak of the same data
     panel = panel.for_outcome(outcome)
-    estimator = partial(did.imputation, family=chosen, anticipation=anticipation, pretrend=False)
-    second = _possible(partial(did.group_time, family=chosen, anticipation=anticipation), panel, outcome)
-    whole = _jackknifed(Parts(partial(estimator, pretrend=True), second), panel, outcome, n_jobs)
+    one = int((np.isfinite(panel.cohort) & ~panel.always_treated).sum()) < 2
+    methods = _methods(panel, outcome, chosen, anticipation, one)
+    tell("evaluation", 1, STEPS)
+    others = tuple(methods.pooled)
+    parts = Parts(partial(methods.headline, pretrend=True), tuple(methods.pooled.items()))
+    # with one treated area the guard prints no standard error and says where to look
+    whole = parts(panel, outcome) if one else jackknife(parts, panel, outcome, n_jobs=n_jobs)
     effects = whole.where(group=list(GROUPS))
-    agreement, table = _agreement(whole)
-    areas = _areas(estimator, panel, outcome, eligible, rng, n_jobs)
+    difference = differences(whole, others)
+    tell("evaluation", 2, STEPS)
+    areas = _areas(methods.headline, panel, outcome, eligible, rng, n_jobs)
+    tell("evaluation", 3, STEPS)
+    beside, refused = areas_beside(areas, methods.areas, panel, outcome, eligible=eligible, rng=rng, n_jobs=n_jobs)
+    refused = {**methods.refused, **refused}
+    tell("evaluation", 4, STEPS)
+    hull, no_hull = hull_table(panel, outcome, chosen, anticipation)
     checks = all_checks(
         effects,
-        estimator,
+        methods.headline,
         panel,
         outcome,
+        family=chosen,
         anticipation=anticipation,
         eligible=eligible,
         draws=draws,
         rng=rng,
         n_jobs=n_jobs,
+        hull=hull,
+        no_hull=no_hull,
     )
+    tell("evaluation", 5, STEPS)
+    again = None if spells is None else _recidivism(spells)
     waves, facts = _facts(panel)
+    wave_agreement = wave_table(whole, difference, others)
+    area_agreement = area_table(beside)
+    first = headline(effects, areas, outcome, chosen)
     provenance = Provenance(
         estimator="evaluate",
         options={"family": chosen, "anticipation": anticipation, "draws": draws, "eligible": _listed(eligible)},
         data=panel.fingerprint,
-        assumptions=tuple(dict.fromkeys((*effects.provenance.assumptions, *areas.provenance.assumptions))),
-        references=tuple(dict.fromkeys((*effects.provenance.references, *areas.provenance.references))),
-        notes=tuple(dict.fromkeys((*effects.provenance.notes, *areas.provenance.notes))),
+        **_sources(effects, areas, *beside.values(), *([] if again is None else [again])),
         seed=rng,
     )
+    tell("evaluation", STEPS, STEPS)
     return Evaluation(
         title=title or f"What the programme did to {outcome}",
         outcome=outcome,
         family=chosen,
+        kind="one" if one else "many",
         effects=effects,
         areas=areas,
         band=_band(effects, rng),
         checks=checks,
-        agreement=agreement,
-        agreement_table=table,
+        agreement=difference,
+        agreement_table=_overall_rows(wave_agreement),
+        wave_agreement=wave_agreement,
+        area_agreement=area_agreement,
+        hull=hull,
+        paths=area_paths(panel, outcome, chosen, anticipation),
+        recidivism=again,
+        truth=truth,
         waves=waves,
         data=facts,
-        headline=headline(effects, areas, outcome, chosen),
-        caveats=caveats(checks, areas, panel),
+        headline=first,
+        summary=summary(first, wave_agreement, area_agreement, checks, chosen, again, truth),
+        caveats=caveats(checks, areas, panel, refused),
         provenance=provenance,
     )
+
+
+def _methods(panel: Panel, outcome: str, family: Family, anticipation: int, one: bool) -> _Methods:
+    """Estimators with their options; one that the design does not allow is left out with its reason."""
+    candidates: dict[str, Estimator] = {
+        "group_time": partial(did.group_time, family=family, anticipation=anticipation),
+        "sdid": partial(synth.sdid, family=family, anticipation=anticipation),
+    }
+    areas = dict(candidates)
+    if one:
+        areas["classic"] = partial(synth.classic, family=family, anticipation=anticipation)
+    pooled, refused = {}, {}
+    for name, estimator in candidates.items():
+        try:
+            estimator(panel, outcome).average()
+        except REFUSALS as why:
+            refused[name] = why.what
+            continue
+        pooled[name] = estimator
+    for name in refused:
+        areas.pop(name, None)
+    first = partial(did.imputation, family=family, anticipation=anticipation, pretrend=False)
+    return _Methods(first, pooled, areas, refused)
 
 
 def _areas(
@@ -149,23 +213,33 @@ def _areas(
         return replace(bare, terms=terms, uncertainty=None)
 
 
+def _recidivism(spells: Any) -> Estimate[Any]:
+    counts = recidivism.Counts.of(spells) if hasattr(spells, "time_unit") and hasattr(spells, "fingerprint") else spells
+    if len(counts.causes) > 1:
+        return recidivism.cumulative_incidence(spells)
+    return recidivism.kaplan_meier(spells)
+
+
+def _checked_truth(truth: Any) -> pd.DataFrame | None:
+    if truth is None:
+        return None
+    if not isinstance(truth, pd.DataFrame) or not {"unit", "truth"} <= set(truth.columns):
+        raise DataError(
+            "PMG-TRUTH", "truth must be a table with columns unit and truth", fix="one row per treated area"
+        )
+    return truth.reset_index(drop=True)
+
+
+def _sources(*estimates: Estimate[Any]) -> dict[str, Any]:
+    """Assumptions, references and notes of all parts, each once."""
+    return {
+        name: tuple(dict.fromkeys(text for e in estimates for text in getattr(e.provenance, name)))
+        for name in ("assumptions", "references", "notes")
+    }
+
+
 def _listed(eligible: Sequence[Any] | None) -> list[str] | None:
     return None if eligible is None else [str(unit) for unit in eligible]
-
-
-def _possible(estimator: Estimator, panel: Panel, outcome: str) -> Estimator | None:
-    """The estimator, or None when the design does not allow its overall number."""
-    try:
-        estimator(panel, outcome).average()
-    except (DesignError, NumericalError, InferenceError):
-        return None
-    return estimator
-
-
-def _jackknifed(parts: Parts, panel: Panel, outcome: str, n_jobs: int) -> Estimate[Any]:
-    if (np.isfinite(panel.cohort) & ~panel.always_treated).sum() < 2:
-        return parts(panel, outcome)  # one treated area: the guard prints no standard error and says where to look
-    return jackknife(parts, panel, outcome, n_jobs=n_jobs)
 
 
 def _band(effects: Estimate[Any], rng: int) -> pd.DataFrame:
@@ -176,19 +250,9 @@ def _band(effects: Estimate[Any], rng: int) -> pd.DataFrame:
         return study.to_frame()
 
 
-def _agreement(whole: Estimate[Any]) -> tuple[Estimate[Any] | None, pd.DataFrame]:
-    """The second estimator beside the first, and their difference (ratio) with its own standard error."""
-    both = whole.where(group=["overall", SECOND])
-    frame = both.to_frame()
-    table = frame.assign(estimator=frame["group"].replace("overall", "imputation"))[
-        ["estimator", "estimate", "conf_low", "conf_high"]
-    ]
-    if len(both) < 2:
-        return None, table
-    if both.scale == "log":
-        logs = both.apply(np.log, lambda x: 1 / x)
-        return logs.contrast("group").apply(np.exp, np.exp, scale="log"), table
-    return both.contrast("group"), table
+def _overall_rows(waves: pd.DataFrame) -> pd.DataFrame:
+    columns = ["estimator", "estimate", "conf_low", "conf_high"]
+    return waves.loc[waves["cohort"] == ALL, columns].reset_index(drop=True)
 
 
 def _facts(panel: Panel) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -9,11 +9,18 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from pmg_eval.errors import DataError
 from pmg_eval.estimate import Estimate, Provenance
-from pmg_eval.estimate.serialize import jsonable
+from pmg_eval.estimate.serialize import jsonable, table_of
+from pmg_eval.evaluation._beside import COLUMNS as AREA_COLUMNS
+from pmg_eval.evaluation._synthetic import HULL, PATHS
 from pmg_eval.resample import PlaceboDetails
 
 SCHEMA = "pmg-eval-evaluation/1"
+TABLES = ("waves", "band", "checks", "agreement_table", "wave_agreement", "area_agreement", "hull", "paths", "truth")
+COLUMNS = {"area_agreement": AREA_COLUMNS, "hull": HULL, "paths": PATHS}  # may be empty, and keep their columns
+ESTIMATES = ("effects", "areas", "agreement", "recidivism")
+PLAIN = ("title", "outcome", "family", "kind", "headline")
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +30,8 @@ class Evaluation:
     Attributes
     ----------
     title, outcome, family
+    kind : {"many", "one"}
+        Several treated areas, or one.
     effects : Estimate
         Label ``group`` is ``"overall"``, ``"cohort"`` or ``"event_time"``; jackknife law where it exists.
     areas : Estimate
@@ -32,16 +41,31 @@ class Evaluation:
     checks : DataFrame
         ``check, question, finding, verdict`` ("pass", "attention" or "not possible").
     agreement : Estimate or None
-        Other estimators minus the headline, with the joint standard error; a ratio of ratios when the family is
-        poisson.
+        Other estimators minus the headline, overall (``cohort`` missing) and per cohort, with the joint standard
+        error; ratios of ratios when the family is poisson.
     agreement_table : DataFrame
-        ``estimator, estimate, conf_low, conf_high``.
+        ``estimator, estimate, conf_low, conf_high``: the overall effect under every estimator.
+    wave_agreement : DataFrame
+        ``cohort, estimator, estimate, conf_low, conf_high, difference, difference_se, z, status``; cohort ``"all"`` is
+        the overall effect.
+    area_agreement : DataFrame
+        ``unit, cohort, estimator, estimate, conf_low, conf_high, p_value, z, status``.
+    hull : DataFrame
+        ``unit, cohort, inside, unique, low, high, distance, n_pre``.
+    paths : DataFrame
+        ``unit, cohort, period, observed, synthetic``; rates per 1,000 person-years when the family is poisson.
+    recidivism : Estimate or None
+        Share of persons with a new event at each horizon.
+    truth : DataFrame or None
+        ``unit, truth`` of simulated data.
     waves : DataFrame
         ``cohort, n_areas, first_period, areas``.
     data : dict
         Facts about the panel.
     headline : str
         The overall finding in plain words.
+    summary : tuple of str
+        The finding, the agreement of methods, and the design, for a reader without statistics.
     caveats : tuple of str
         What the reader must know.
     provenance : Provenance
@@ -50,37 +74,76 @@ class Evaluation:
     title: str
     outcome: str
     family: Literal["gaussian", "poisson"]
+    kind: Literal["many", "one"]
     effects: Estimate[Any]
     areas: Estimate[PlaceboDetails]
     band: pd.DataFrame
     checks: pd.DataFrame
     agreement: Estimate[Any] | None
     agreement_table: pd.DataFrame
+    wave_agreement: pd.DataFrame
+    area_agreement: pd.DataFrame
+    hull: pd.DataFrame
+    paths: pd.DataFrame
+    recidivism: Estimate[Any] | None
+    truth: pd.DataFrame | None
     waves: pd.DataFrame
     data: dict[str, Any]
     headline: str
+    summary: tuple[str, ...]
     caveats: tuple[str, ...]
     provenance: Provenance
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able values (schema ``pmg-eval-evaluation/1``)."""
-        return {
-            "schema": SCHEMA,
-            "title": self.title,
-            "outcome": self.outcome,
-            "family": self.family,
-            "headline": self.headline,
-            "caveats": list(self.caveats),
-            "data": jsonable(self.data),
-            "waves": _records(self.waves),
-            "effects": self.effects.to_dict(),
-            "areas": self.areas.to_dict(),
-            "band": _records(self.band),
-            "checks": _records(self.checks),
-            "agreement": None if self.agreement is None else self.agreement.to_dict(),
-            "agreement_table": _records(self.agreement_table),
-            "provenance": jsonable(self.provenance.to_dict()),
-        }
+        saved: dict[str, Any] = {"schema": SCHEMA} | {name: getattr(self, name) for name in PLAIN}
+        saved |= {"summary": list(self.summary), "caveats": list(self.caveats), "data": jsonable(self.data)}
+        for name in ESTIMATES:
+            estimate = getattr(self, name)
+            saved[name] = None if estimate is None else estimate.to_dict()
+        for name in TABLES:
+            table = getattr(self, name)
+            saved[name] = None if table is None else _records(table)
+        return saved | {"provenance": jsonable(self.provenance.to_dict())}
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> Evaluation:
+        """Read what :meth:`to_dict` wrote.
+
+        Estimates come back with their covariance (see :meth:`pmg_eval.Estimate.from_dict`) and without details: what
+        is drawn from details (curves of persons) is not stored.
+
+        Raises
+        ------
+        DataError
+            PMG-RESULT-FORMAT for anything that is not such a result, or a damaged one.
+        """
+        found = saved.get("schema") if hasattr(saved, "get") else type(saved).__name__
+        if found != SCHEMA:
+            raise DataError("PMG-RESULT-FORMAT", f"schema {found!r} is not {SCHEMA!r}", fix="read what to_json wrote")
+        try:
+            return cls._rebuilt(saved)
+        except (LookupError, TypeError, ValueError, AttributeError) as broken:
+            raise DataError(
+                "PMG-RESULT-FORMAT",
+                f"a damaged result: {type(broken).__name__} {broken}",
+                fix="write it again with to_json",
+            ) from None
+
+    @classmethod
+    def _rebuilt(cls, saved: dict[str, Any]) -> Evaluation:
+        fields: dict[str, Any] = {name: saved[name] for name in PLAIN}
+        for name in ESTIMATES:
+            fields[name] = None if saved[name] is None else Estimate.from_dict(saved[name])
+        for name in TABLES:
+            fields[name] = None if saved[name] is None else table_of(saved[name], COLUMNS.get(name, ()))
+        return cls(
+            **fields,
+            data=dict(saved["data"]),
+            summary=tuple(saved["summary"]),
+            caveats=tuple(saved["caveats"]),
+            provenance=Provenance.from_dict(saved["provenance"]),
+        )
 
     def to_json(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """The evaluation as JSON text, written to ``path`` if given (temporary file and rename; never half a file)."""
@@ -88,6 +151,16 @@ class Evaluation:
         if path is not None:
             _write(path, text, overwrite)
         return text
+
+    @classmethod
+    def from_json(cls, text: str) -> Evaluation:
+        """Read what :meth:`to_json` wrote (its text, not a path)."""
+        try:
+            saved = json.loads(text)
+        except (ValueError, TypeError, RecursionError) as broken:
+            what = broken.msg if isinstance(broken, json.JSONDecodeError) else type(broken).__name__
+            raise DataError("PMG-RESULT-FORMAT", f"not a result file: {what}", fix="read what to_json wrote") from None
+        return cls.from_dict(saved)
 
     def to_html(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """One self-contained page, written to ``path`` if given."""
@@ -99,7 +172,7 @@ class Evaluation:
         return text
 
     def __str__(self) -> str:
-        return "\n\n".join([self.title, self.headline, *[f"- {text}" for text in self.caveats]])
+        return "\n\n".join([self.title, *self.summary, *[f"- {text}" for text in self.caveats]])
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

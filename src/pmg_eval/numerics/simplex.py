@@ -20,6 +20,7 @@ Wolfe, P. (1976). Finding the nearest point in a polytope. Math. Programming 11,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,6 +34,8 @@ Support = NDArray[np.intp]
 _GAP = 1e-10  # relative optimality gap a result must have
 _ENTER = 1e-13  # relative gain below which a column does not enter
 _GRAM_FLOOR = 1e-4
+_NNLS_RIDGE = 2000  # columns up to which nnls with a ridge, which needs a row per column, starts
+_SOLID = 1e-7  # diagonal of a triangular factor, relative to the largest, above which columns are independent
 _FLAT = 1e-14  # eigenvalues of the reduced problem, relative to the largest, that count as zero
 
 
@@ -125,22 +128,28 @@ def simplex_lstsq(
     >>> fit.weights
     array([0.75, 0.25, 0.  ])
     """
-    columns, goal = np.asarray(A, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    columns, goal = np.ascontiguousarray(A, dtype=np.float64), np.asarray(b, dtype=np.float64)
     _check(columns, goal)
+    price = np.zeros(columns.shape[1]) if linear is None else np.asarray(linear, dtype=np.float64)
+    away = _spread(columns - goal[:, None], intercept)
+    weights = None
+    if start is None and not price.any():
+        weights = _by_nnls(away, ridge)
     # Differences to one donor near the target: exact for what donors have in common, however large.
-    nearest = int(np.argmin(np.square(_spread(columns - goal[:, None], intercept)).sum(axis=0)))
+    nearest = int(np.square(away).sum(axis=0).argmin()) if weights is None else int(weights.argmax())
     reference = columns[:, nearest].copy()
     shifted = _spread(columns - reference[:, None], intercept)
     remote = _spread((goal - reference)[:, None], intercept)[:, 0]
-    price = np.zeros(columns.shape[1]) if linear is None else np.asarray(linear, dtype=np.float64)
-    gram = _Gram(shifted.T @ shifted, shifted.T @ remote, float(remote @ remote), ridge, price)
-    factored = _Factored(shifted, remote, ridge, price)
-    weights = _initial(start, nearest, columns.shape[1])
-    weights, rounds = _active_set(gram, weights)
-    # The Gram matrix finds the support quickly, the columns themselves settle it to full precision.
-    weights, more = _active_set(factored, weights)
+    factored = _Factored(shifted, remote, ridge, price, plain=ridge == 0 and not price.any())
+    rounds = 0
+    if weights is None:
+        # The Gram matrix finds the support quickly, ...
+        gram = _Gram(shifted.T @ shifted, shifted.T @ remote, float(remote @ remote), ridge, price)
+        weights, rounds = _active_set(gram, _initial(start, nearest, columns.shape[1]))[:2]
+    # ... the columns themselves settle it to full precision.
+    weights, more, gap = _active_set(factored, weights)
     level = float(np.mean(goal - reference - (columns - reference[:, None]) @ weights)) if intercept else 0.0
-    return _checked(factored, weights, level, rounds + more)
+    return _checked(factored, weights, level, rounds + more, gap)
 
 
 def simplex_gram(
@@ -188,25 +197,38 @@ def simplex_gram(
     price = np.zeros(cross.shape[0]) if linear is None else np.asarray(linear, dtype=np.float64)
     problem = _Gram(gram, cross, float(bb), ridge, price)
     alone = np.diag(gram) - 2 * cross + price
-    weights, rounds = _active_set(problem, _initial(start, int(np.argmin(alone)), cross.shape[0]))
-    if _gap(problem, weights) > _GAP:
+    weights, rounds, gap = _active_set(problem, _initial(start, int(np.argmin(alone)), cross.shape[0]))
+    if gap > _GAP:
         # Nearly collinear columns: columns with these inner products resolve what differences of them cannot.
         joint = np.block([[gram, cross[:, None]], [cross[None, :], np.array([[float(bb)]])]])
         value, vector = np.linalg.eigh(joint)
         columns = np.sqrt(np.maximum(value, 0.0))[:, None] * vector.T
-        weights, more = _active_set(_Factored(columns[:, :-1], columns[:, -1], ridge, price), weights)
+        weights, more, _ = _active_set(_Factored(columns[:, :-1], columns[:, -1], ridge, price), weights)
         rounds += more
     return _checked(problem, weights, 0.0, rounds)
 
 
+def simplex_gap(A: ArrayLike, b: ArrayLike, weights: ArrayLike) -> tuple[float, float]:
+    r"""Objective :math:`\lVert b - Aw \rVert^2` of weights on the simplex, and their relative optimality gap.
+
+    The gap is that of :class:`SimplexFit`: 0 at a minimum, at most 1e-10 for what the solvers return.
+    """
+    columns, goal = np.asarray(A, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    held = np.asarray(weights, dtype=np.float64)
+    reference = columns[:, int(held.argmax())]
+    problem = _Factored(columns - reference[:, None], goal - reference, 0.0, np.zeros(len(held)))
+    return problem.objective(held), _gap(problem, held)
+
+
 @dataclass(frozen=True, eq=False)
 class _Factored:
-    """The columns themselves: no precision is lost to squaring."""
+    """The columns themselves: no precision is lost to squaring. ``plain``: known to have neither ridge nor price."""
 
     columns: Array
     goal: Array
     ridge: float
     price: Array
+    plain: bool = False
 
     def target(self, support: Support, weights: Array) -> tuple[Array, bool]:
         base = int(np.argmax(weights))
@@ -219,6 +241,12 @@ class _Factored:
             size = others.shape[0]
             differences = np.vstack([differences, root * np.eye(size), np.full((1, size), -root)])
             rest = np.concatenate([rest, np.zeros(size), [-root]])
+        elif self.plain and 0 < others.shape[0] <= rest.shape[0]:
+            # The usual case: independent columns, nothing but the fit.
+            inner, triangle = np.linalg.qr(differences)
+            diagonal = np.abs(triangle.diagonal())
+            if diagonal.min() > _SOLID * diagonal.max():
+                return _with_base(np.linalg.solve(triangle, rest @ inner), base, 1.0), True
         left, singular, right = np.linalg.svd(differences, full_matrices=False)
         price = self.price[others] - self.price[support[base]]
         solid = singular > _FLAT * singular.max(initial=0.0)
@@ -231,8 +259,11 @@ class _Factored:
         rest = self.goal - fit
         towards = self.columns - fit[:, None]
         distance = float(np.sqrt(np.square(towards).sum(axis=0).max()))
-        gains, scale = _penalty_gains(weights, self.ridge, self.price)
-        return towards.T @ rest + gains, distance * max(distance, float(np.linalg.norm(rest))) + scale
+        gains, scale = rest @ towards, distance * max(distance, float(np.sqrt(rest @ rest)))
+        if self.plain:
+            return gains, scale
+        more, size = _penalty_gains(weights, self.ridge, self.price)
+        return gains + more, scale + size
 
     def objective(self, weights: Array) -> float:
         rest = self.goal - self.columns @ weights
@@ -339,8 +370,50 @@ def _initial(start: ArrayLike | None, nearest: int, size: int) -> Array:
     return weights
 
 
-def _checked(problem: _Problem, weights: Array, intercept: float, iterations: int) -> SimplexFit:
-    gap = _gap(problem, weights)
+@cache
+def _nnls_is_compiled() -> bool:
+    """From 1.15 on scipy's nnls is compiled; before, it was slower than what follows it, and could cycle."""
+    import scipy
+
+    return tuple(int(part) for part in scipy.__version__.split(".")[:2]) >= (1, 15)
+
+
+def _by_nnls(away: Array, ridge: float) -> Array | None:
+    r"""Weights near the minimum from nonnegative least squares, or None when it fails.
+
+    With columns :math:`d_j=a_j-b` the objective is :math:`q(w)=\lVert Dw\rVert^2+\rho\lVert w\rVert^2`. For
+    :math:`u=tw`, the minimum over t of :math:`t^2q(w)+s^2(t-1)^2` is :math:`s^2q/(q+s^2)`, which increases in q, so the
+    nonnegative u that minimizes :math:`\lVert Du\rVert^2+\rho\lVert u\rVert^2+s^2(1'u-1)^2` is a multiple of the
+    weights, whatever s. Rounding differs from that of the problem itself, so this is a start, not the answer.
+    """
+    if not _nnls_is_compiled() or (ridge > 0 and away.shape[1] > _NNLS_RIDGE):
+        return None
+    from scipy.optimize import nnls
+
+    rows, count = away.shape
+    size = np.sqrt(np.square(away).sum() / count + ridge)
+    if not size > 0:
+        return None
+    extra = count if ridge > 0 else 0
+    matrix = np.zeros((rows + extra + 1, count))
+    matrix[:rows] = away
+    if extra:
+        matrix[rows : rows + count].flat[:: count + 1] = np.sqrt(ridge)
+    matrix[-1] = size
+    aim = np.zeros(rows + extra + 1)
+    aim[-1] = size
+    try:
+        ray = np.asarray(nnls(matrix, aim)[0])
+    except RuntimeError:  # no convergence
+        return None
+    total = float(ray.sum())
+    return ray / total if 0 < total < np.inf else None
+
+
+def _checked(
+    problem: _Problem, weights: Array, intercept: float, iterations: int, gap: float | None = None
+) -> SimplexFit:
+    gap = _gap(problem, weights) if gap is None else gap
     if not gap <= _GAP:
         raise NumericalError(
             "PMG-KKT",
@@ -352,12 +425,15 @@ def _checked(problem: _Problem, weights: Array, intercept: float, iterations: in
 
 def _gap(problem: _Problem, weights: Array) -> float:
     """Relative violation of the optimality conditions."""
-    gains, scale = problem.gains(weights)
+    return _relative(*problem.gains(weights))
+
+
+def _relative(gains: Array, scale: float) -> float:
     return max(float(gains.max()), 0.0) / scale if scale > 0 else 0.0
 
 
-def _active_set(problem: _Problem, weights: Array) -> tuple[Array, int]:
-    """Primal active-set method from a feasible point; returns the weights and the number of rounds."""
+def _active_set(problem: _Problem, weights: Array) -> tuple[Array, int, float]:
+    """Primal active-set method from a feasible point; returns the weights, the number of rounds, and the gap."""
     weights = weights.copy()
     blocked = np.zeros(weights.shape[0], dtype=bool)  # entered and left at once: rounding, not descent
     entered = -1
@@ -365,16 +441,9 @@ def _active_set(problem: _Problem, weights: Array) -> tuple[Array, int]:
     for round_ in range(1, 30 + 20 * weights.shape[0]):
         before = weights[support]
         goal, bounded = problem.target(support, before)
-        move = goal - before if bounded else goal
-        reach = np.full(before.shape[0], np.inf)
-        np.divide(before, -move, out=reach, where=move < 0)
-        first = int(reach.argmin())
-        length = min(1.0, float(reach[first])) if bounded else float(reach[first])
-        after = np.maximum(before + length * move, 0.0)
-        if length < 1.0 or not bounded:
-            after[first] = 0.0
+        complete = bounded and bool(goal.min() >= 0.0)
+        after = goal if complete else _until_the_boundary(before, goal, bounded)
         weights[support] = after / after.sum()
-        complete = bounded and length >= 1.0
         if entered >= 0 and weights[entered] > 0:
             blocked[:] = False
         elif entered >= 0:
@@ -384,10 +453,21 @@ def _active_set(problem: _Problem, weights: Array) -> tuple[Array, int]:
         if not complete:
             continue
         gains, scale = problem.gains(weights)
-        gains = np.where(blocked | (weights > 0), -np.inf, gains)
-        best = int(np.argmax(gains))
-        if not gains[best] > _ENTER * scale:
-            return weights, round_
+        open_ = np.where(blocked | (weights > 0), -np.inf, gains)
+        best = int(open_.argmax())
+        if not open_[best] > _ENTER * scale:
+            return weights, round_, _relative(gains, scale)
         entered = best
         support = np.sort(np.append(support, best))
-    return weights, round_
+    return weights, round_, _gap(problem, weights)
+
+
+def _until_the_boundary(before: Array, goal: Array, bounded: bool) -> Array:
+    """From weights towards the goal (or in its direction), as far as none is negative."""
+    move = goal - before if bounded else goal
+    reach = np.full(before.shape[0], np.inf)
+    np.divide(before, -move, out=reach, where=move < 0)
+    first = int(reach.argmin())
+    after = np.maximum(before + reach[first] * move, 0.0)
+    after[first] = 0.0
+    return after

@@ -115,7 +115,7 @@ def jackknife(
         except (DesignError, InferenceError, NumericalError, DataError):
             return np.full(len(keys), np.nan)  # shows as a NaN standard error with the reason in `status`
 
-    replicates = np.array(run(without, range(count), n_jobs))
+    replicates = np.array(run(without, range(count), n_jobs, f"jackknife over {cluster or 'unit'}s"))
     psi = np.sqrt(count * (count - 1)) * (replicates.mean(axis=0) - replicates)
     reference = (full.terms["status"] == "reference").to_numpy()
     psi[:, reference] = 0.0

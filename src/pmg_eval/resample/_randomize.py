@@ -110,7 +110,7 @@ def randomize(
             found = np.nan
         return np.inf if np.isnan(found) else found  # what cannot be estimated counts against the effect
 
-    placebo = np.abs(np.array(run(under, tasks, n_jobs)))
+    placebo = np.abs(np.array(run(under, tasks, n_jobs, "random assignments")))
     extreme = int((placebo >= abs(observed) * (1 - 1e-12)).sum())
     if exact:  # the assignment that happened is among them
         p_value, p_min, words = extreme / total, 1 / total, f"all {total:,} assignments"

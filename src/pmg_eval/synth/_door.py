@@ -95,7 +95,7 @@ def design(
     values, exposure = _outcome(panel, outcome, family)
     last = panel.time_codes[-1]
     others = isinstance(donors, str) and donors == "others"
-    treated = np.flatnonzero((panel.cohort <= last) & ~panel.always_treated)
+    treated = np.flatnonzero((panel.cohort <= last) & ~panel.always_treated & (panel.unit_weight > 0))
     if len(treated) == 0:
         raise DesignError(
             "PMG-NO-TREATED",
@@ -157,6 +157,7 @@ def _reasons(panel: Panel, values: Array, last: float, anticipation: int, others
     gaps = np.isnan(values).sum(axis=1)
     for unit in np.flatnonzero(gaps):
         reason[unit] = f"not observed in {gaps[unit]} of {panel.n_periods} periods"
+    reason[panel.unit_weight == 0] = "weight of zero"
     reason[panel.contaminated_from <= last] = "contaminated by another programme within the window"
     if not others:
         reason[panel.cohort <= last + anticipation] = "treated"

@@ -1,0 +1,250 @@
+"""Other estimators beside the headline, per wave and per area; the base period; the reader; persons; the truth."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from pandas.testing import assert_frame_equal
+
+import pmg_eval as pe
+from pmg_eval import did, recidivism, resample, synth
+from pmg_eval._progress import listening
+from pmg_eval.errors import DataError
+from pmg_eval.evaluation import _evaluate
+from unit.estimate.schemas import problems
+from unit.resample.panels import counts, panel_of, staggered
+
+
+@pytest.fixture(scope="module")
+def rates() -> tuple[pe.Panel, pe.Evaluation]:
+    panel = panel_of(staggered(n=48, periods=8, starts={2005: 4, 2006: 3}, effect=-1.0))
+    return panel, pe.evaluate(panel, "rate", draws=19, rng=5)
+
+
+@pytest.fixture(scope="module")
+def events() -> tuple[pe.Panel, pe.Evaluation]:
+    panel = panel_of(counts(n=48, periods=8, starts={2005: 4, 2006: 3}, effect=-0.2))
+    return panel, pe.evaluate(panel, "suspects", draws=19)
+
+
+def rows(table: pd.DataFrame, **labels: Any) -> pd.DataFrame:
+    for name, value in labels.items():
+        table = table.loc[table[name] == value]
+    return table
+
+
+@pytest.mark.parametrize(("name", "estimator"), [("group_time", did.group_time), ("sdid", synth.sdid)])
+def test_waves_under_another_estimator(rates, name: str, estimator: Any) -> None:
+    panel, found = rates
+    table = rows(found.wave_agreement, estimator=name)
+    assert table["cohort"].tolist() == ["all", "2005", "2006"]
+    want = estimator(panel, "rate")
+    assert_allclose(table["estimate"], [want.average().values[0], *want.average(by="cohort").values])
+
+    def both(panel: pe.Panel, outcome: str) -> pe.Estimate:
+        mine, theirs = did.imputation(panel, outcome), estimator(panel, outcome)
+        return pe.stack(*[e.average(by="cohort") for e in (mine, theirs)], names=("mine", "theirs"))
+
+    gap = resample.jackknife(both, panel, "rate").contrast("group")
+    assert_allclose(table["difference"][1:], gap.values, rtol=1e-9)
+    assert_allclose(table["difference_se"][1:], gap.to_frame()["std_error"], rtol=1e-8)
+    assert_allclose(table["z"][1:], gap.values / gap.to_frame()["std_error"], rtol=1e-8)
+
+
+def test_waves_of_ratios_are_compared_as_ratios(events) -> None:
+    _, found = events
+    for cohort in ("all", "2005", "2006"):
+        mine = rows(found.wave_agreement, cohort=cohort).set_index("estimator")["estimate"]
+        for name in ("group_time", "sdid"):
+            gap = rows(found.wave_agreement, cohort=cohort, estimator=name)["difference"].iloc[0]
+            assert_allclose(gap, mine[name] / mine["imputation"])
+    assert found.agreement is not None
+    assert found.agreement.scale == "log"
+    assert found.wave_agreement["status"].eq("").all()
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pmg_eval.errors.PmgEvalWarning"
+)  # the pre-fit of some areas; it is no subject here
+def test_areas_under_another_estimator(rates, events) -> None:
+    for outcome, (panel, found) in (("rate", rates), ("suspects", events)):
+        for name, estimator in (("group_time", did.group_time), ("sdid", synth.sdid)):
+            want = pe.effect_per_area(panel, outcome, estimator=estimator, rng=found.provenance.seed).to_frame()
+            table = rows(found.area_agreement, estimator=name)
+            assert table["unit"].tolist() == want["unit"].tolist()
+            for column in ("estimate", "conf_low", "conf_high", "p_value"):
+                assert_allclose(table[column], want[column], err_msg=f"{name} {column}")
+        assert found.area_agreement["unit"].tolist() == sorted(found.area_agreement["unit"].tolist())
+
+
+def test_distance_of_an_area_is_measured_by_the_placebo_areas(rates) -> None:
+    panel, found = rates
+    mine = pe.effect_per_area(panel, "rate", rng=5)
+    theirs = pe.effect_per_area(panel, "rate", estimator=did.group_time, rng=5)
+    key = ["cohort", "unit"]
+    placebos = [e.details.placebos.set_index(key)["effect"] for e in (mine, theirs)]
+    gap = (placebos[1] - placebos[0]).xs(2006)
+    z = rows(found.area_agreement, estimator="group_time", cohort=2006)["z"]
+    want = (theirs.values - mine.values)[(mine.terms["cohort"] == 2006).to_numpy()] / np.sqrt((gap**2).mean())
+    assert_allclose(z, want)
+    assert rows(found.area_agreement, estimator="imputation")["z"].isna().all()
+
+
+def test_base_period_is_a_stacked_difference(rates) -> None:
+    panel, found = rates
+    pair = [did.group_time(panel, "rate", base_period=base).average() for base in ("varying", "average")]
+    frame = pe.stack(*pair, names=("a", "b")).contrast("group").to_frame().iloc[0]
+    row = found.checks.set_index("check").loc["base period"]
+    assert f"{pair[0].values[0]:.3f} against the last period before" in row["finding"]
+    assert f"{pair[1].values[0]:.3f} against the average" in row["finding"]
+    assert f"{abs(frame['statistic']):.1f} standard errors" in row["finding"]
+    assert row["verdict"] == ("attention" if abs(frame["statistic"]) > 1 else "pass")
+
+
+def test_areas_chosen_on_a_bad_last_year_are_flagged() -> None:
+    table = staggered(n=60, periods=8, starts={2006: 10}, noise=0.3)
+    last = (table["start"] == 2006) & (table["year"] == 2005)
+    table.loc[last, "rate"] += 1.0
+    found = pe.evaluate(panel_of(table), "rate", draws=19)
+    row = found.checks.set_index("check").loc["base period"]
+    assert row["verdict"] == "attention"
+    assert "base period" in found.summary[-1]
+
+
+def test_hull_is_that_of_the_direct_call(rates) -> None:
+    panel, found = rates
+    want = synth.hull(panel, "rate").details.table
+    assert_frame_equal(found.hull, want[list(found.hull.columns)])
+    finding = found.checks.set_index("check").loc["convex hull", "finding"]
+    assert finding.startswith(f"{int((~want['inside']).sum())} of 7 areas lie outside")
+
+
+def test_paths_average_to_the_area_effect(rates, events) -> None:
+    panel, found = rates
+    post = found.paths.loc[found.paths["period"] >= found.paths["cohort"]]
+    gap = (post["observed"] - post["synthetic"]).groupby(post["unit"]).mean()
+    table = rows(found.area_agreement, estimator="sdid").set_index("unit")
+    assert_allclose(gap.loc[table.index], table["estimate"], rtol=1e-9)
+    panel, found = events
+    wide = panel.wide("suspects") / panel.wide_rows(panel.exposure) * 1000
+    first = found.paths.iloc[0]
+    assert_allclose(first["observed"], wide[panel.units.get_loc(first["unit"]), 0])
+
+
+def test_summary_is_for_a_reader_without_statistics(rates, events) -> None:
+    for _, found in (rates, events):
+        assert found.summary[0] == found.headline
+        assert "3 methods with different assumptions" in found.summary[1]
+        assert "checks of the design" in found.summary[2]
+
+
+def test_an_estimator_that_refuses_is_left_out_and_said() -> None:
+    found = pe.evaluate(panel_of(staggered(n=46, periods=2, starts={2001: 5})), "rate", draws=19)
+    assert "sdid" not in set(found.wave_agreement["estimator"])
+    assert any("synthetic difference-in-differences could not be used" in text for text in found.caveats)
+
+
+def test_one_treated_area_has_its_placebo_law_as_headline() -> None:
+    found = pe.evaluate(panel_of(staggered(n=46, periods=9, starts={2006: 1}, effect=-9.0)), "rate", draws=19)
+    assert found.kind == "one"
+    area = found.areas.to_frame().iloc[0]
+    assert f"{area['conf_low']:.3g} to {area['conf_high']:.3g}" in found.headline
+    assert "45 comparison areas" in found.headline
+    assert set(found.area_agreement["estimator"]) == {"imputation", "group_time", "sdid", "classic"}
+    assert problems(json.loads(found.to_json()), "evaluation") == []
+
+
+# --- the reader -------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_written_is_read(rates, events) -> None:
+    for _, found in (rates, events):
+        text = found.to_json()
+        assert problems(json.loads(text), "evaluation") == []
+        back = pe.Evaluation.from_json(text)
+        for name in ("title", "outcome", "family", "kind", "headline", "summary", "caveats", "data"):
+            assert getattr(back, name) == getattr(found, name), name
+        for name in ("waves", "checks", "wave_agreement", "area_agreement", "hull", "paths", "agreement_table"):
+            assert_frame_equal(getattr(back, name), getattr(found, name), check_dtype=False)
+        assert_allclose(back.effects.to_frame()["conf_high"], found.effects.to_frame()["conf_high"])
+        assert_allclose(back.agreement.se, found.agreement.se)
+        assert back.provenance.data == found.provenance.data
+        again = json.loads(back.to_json())
+        assert problems(again, "evaluation") == []
+        assert again["checks"] == json.loads(text)["checks"]
+        assert "<table" in back.to_html()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "pmg-eval-evaluation/2"}', "null", '"x"'])
+def test_other_files_are_refused(text: str) -> None:
+    with pytest.raises(DataError) as caught:
+        pe.Evaluation.from_json(text)
+    assert caught.value.code == "PMG-RESULT-FORMAT"
+
+
+def test_a_damaged_result_is_refused(rates) -> None:
+    saved = rates[1].to_dict()
+    for name in ("effects", "checks", "summary", "provenance", "kind"):
+        with pytest.raises(DataError) as caught:
+            pe.Evaluation.from_dict({key: value for key, value in saved.items() if key != name})
+        assert caught.value.code == "PMG-RESULT-FORMAT"
+
+
+# --- persons, truth, progress -----------------------------------------------------------------------------------------
+
+
+def test_persons_behind_the_areas(rates) -> None:
+    panel, _ = rates
+    rng = np.random.default_rng(4)
+    n = 400
+    table = pd.DataFrame(
+        {
+            "id": np.arange(n),
+            "exit": rng.integers(1, 1200, n),
+            "event": rng.integers(0, 2, n),
+            "cohort": rng.choice(["2019", "2020"], n),
+        }
+    )
+    table["cause"] = np.where(table["event"] == 1, rng.choice(["recidivism", "death"], n, p=[0.9, 0.1]), None)
+    spells = pe.Spells(table, person="id", exit="exit", event="event", cause="cause", group="cohort")
+    found = pe.evaluate(panel, "rate", draws=19, spells=spells)
+    want = recidivism.cumulative_incidence(spells)
+    assert found.recidivism is not None
+    assert_frame_equal(found.recidivism.to_frame(), want.to_frame())
+    assert any("had a new case" in text for text in found.summary)
+    assert problems(json.loads(found.to_json()), "evaluation") == []
+    back = pe.Evaluation.from_json(found.to_json())
+    assert_allclose(back.recidivism.values, want.values)
+    one = pe.Spells(table.drop(columns="cause"), person="id", exit="exit", event="event")
+    alone = pe.evaluate(panel, "rate", draws=19, spells=one)
+    assert_allclose(alone.recidivism.values, recidivism.kaplan_meier(one).values)
+
+
+def test_the_truth_stands_beside_and_is_never_used(rates) -> None:
+    panel, found = rates
+    units = found.areas.terms["unit"]
+    truth = pd.DataFrame({"unit": units, "truth": -1.0})
+    told = pe.evaluate(panel, "rate", draws=19, rng=5, truth=truth)
+    assert_frame_equal(told.areas.to_frame(), found.areas.to_frame())
+    frame = found.areas.to_frame()
+    inside = int(((frame["conf_low"] <= -1) & (frame["conf_high"] >= -1)).sum())
+    assert f"{inside} of {len(frame)} area intervals contain it" in told.summary[-1]
+    assert problems(json.loads(told.to_json()), "evaluation") == []
+    for wrong in ([1, 2], truth.rename(columns={"truth": "true"})):
+        with pytest.raises(DataError) as caught:
+            pe.evaluate(panel, "rate", truth=wrong)
+        assert caught.value.code == "PMG-TRUTH"
+
+
+def test_progress_is_told() -> None:
+    seen: list[tuple[str, int, int]] = []
+    panel = panel_of(staggered(n=46, periods=6, starts={2004: 2}))
+    with listening(lambda *told: seen.append(told)):
+        pe.evaluate(panel, "rate", draws=19)
+    steps = [done for what, done, _ in seen if what == "evaluation"]
+    assert steps == list(range(1, _evaluate.STEPS + 1))
+    assert {"jackknife over units", "placebo areas", "random assignments"} <= {what for what, _, _ in seen}
+    assert all(0 < done <= total for _, done, total in seen)
