@@ -10,11 +10,12 @@ RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers pytest test-full test-min test-313 bench format clean
+.PHONY: help demo test lint types layers pytest docs test-full test-min test-313 bench format clean
 
 help:
-	@echo "make demo       a worked evaluation; prints where its page is"
+	@echo "make demo       three worked evaluations; prints where their pages are"
 	@echo "make test       what continuous integration runs: ruff, mypy, import-linter, pytest (at most 10 minutes)"
+	@echo "make docs       the documentation as pages in out/docs"
 	@echo "make test-full  the same with more examples, then on the oldest supported versions and on Python 3.13"
 	@echo "make bench      time and memory beside four other packages (benchmarks/README.md)"
 	@echo "make format     let ruff format the code"
@@ -58,7 +59,7 @@ $(VENV)/.test: $(VENV)/.made pyproject.toml
 # --- what a newcomer runs --------------------------------------------------------------------------------------------
 
 demo: $(VENV)/.demo
-	@$(RUN) examples/castle.py
+	@$(RUN) -m pmg_eval demo --out out --force
 
 test: lint types layers pytest
 
@@ -111,6 +112,12 @@ pytest-minimum: $(VENV)/.minimum
 pytest-other: $(VENV)/.test
 	@echo "== pytest on $$($(RUN) --version)"
 	@$(RUN) -m pytest -m "not gate"
+
+# --- documentation (a test builds it too, and looks for broken links and requests to elsewhere) -------------------------
+
+docs: $(VENV)/.dev
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+	@echo "The documentation: $(CURDIR)/out/docs/index.html"
 
 # --- the rest --------------------------------------------------------------------------------------------------------
 

@@ -1,12 +1,15 @@
-"""What every worker does: import the tool, read the panel, prepare it, call the tool, print one line of JSON.
+"""What every worker does: import the tool, read the data, prepare it, call the tool, print one line of JSON.
 
-A worker is one fresh process: python WORKER FILE.npz --band --calls 2. The clock runs over the call only, from the
-prepared data to the table of results; importing and preparing stand on lines of their own.
+A worker is one fresh process: python WORKER FILE.npz --variant band --calls 2, with this folder on PYTHONPATH. The
+clock runs over the call only, from the prepared data to the table of results; importing and preparing stand on lines
+of their own.
 """
 
 import argparse
+import gc
 import json
 import resource
+import statistics
 import sys
 import time
 import warnings
@@ -14,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 DRAWS = 999
+PASSES = 9
 
 
 def _cpu() -> float:
@@ -38,41 +42,70 @@ class _Clock:
         return {"cpu": self.cpu, "wall": self.wall}
 
 
+def one_pass(days: Any) -> float:
+    """CPU seconds of one numpy pass that counts the days, in this process: the floor under any counting estimator."""
+    import numpy as np
+
+    took = []
+    for _ in range(PASSES):
+        with _Clock() as clock:
+            np.bincount(days)
+        took.append(clock.cpu)
+    return statistics.median(took)
+
+
+def _read(file: str, as_frame: bool) -> Any:
+    import numpy as np
+
+    with np.load(file) as stored:
+        columns = {name: stored[name] for name in stored.files}
+    if not as_frame:
+        return columns
+    import pandas as pd
+
+    return pd.DataFrame(columns)
+
+
 def measure(
     load: Callable[[], Any],
     prepare: Callable[[Any, Any], Any],
-    fit: Callable[[Any, Any, bool], Any],
-    numbers: Callable[[Any, Any, Any, bool], dict[str, Any]],
+    fit: Callable[[Any, Any, str], Any],
+    numbers: Callable[[Any, Any, Any, str], dict[str, Any]],
+    *,
+    as_frame: bool = True,
+    floor: str | None = None,
 ) -> None:
     """Run one worker.
 
-    load() -> tool; prepare(tool, frame) -> data; fit(tool, data, band) -> result;
-    numbers(tool, data, result, band) -> {"simple": ATT, "event_time": [...], "estimate": [...], "std_error": [...],
-    "critical": number or None}, computed off the clock to see that the tools answer the same question.
+    load() -> tool; prepare(tool, frame) -> data; fit(tool, data, variant) -> result;
+    numbers(tool, data, result, variant) -> {"simple": 1.0, ...}, computed off the clock to see that the tools answer
+    the same question (which numbers: the suite's `compared` in _suites.py).
+    as_frame=False: prepare gets a dict of arrays. floor: the column whose bare count is timed in the same process.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("file")
-    parser.add_argument("--band", action="store_true")
+    parser.add_argument("--variant", default="")
     parser.add_argument("--calls", type=int, default=2)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
 
     with _Clock() as importing:
         tool = load()
-    import numpy as np
-    import pandas as pd
-
-    with np.load(arguments.file) as columns:
-        frame = pd.DataFrame({name: columns[name] for name in columns.files})
+    source = _read(arguments.file, as_frame)
+    days = None if floor is None else source[floor]
     with _Clock() as preparing:
-        data = prepare(tool, frame)
+        data = prepare(tool, source)
+    measured: dict[str, Any] = {} if days is None else {"floor": one_pass(days)}
     before = _peak_mib()
     calls, peak, result = [], before, None
-    for _ in range(arguments.calls):
+    for number in range(arguments.calls):
+        if number > 0:  # prepared anew: nothing a first call has kept may help the next
+            data = prepare(tool, source)
+            gc.collect()
         with _Clock() as call:
-            result = fit(tool, data, arguments.band)
+            result = fit(tool, data, arguments.variant)
         calls.append(call.as_dict())
-        if len(calls) == 1:
+        if number == 0:
             peak = _peak_mib()
     print(
         json.dumps(
@@ -82,7 +115,8 @@ def measure(
                 "calls": calls,
                 "peak_mib": peak,
                 "extra_mib": peak - before,
-                "numbers": numbers(tool, data, result, arguments.band),
+                "numbers": numbers(tool, data, result, arguments.variant),
+                **measured,
             }
         )
     )

@@ -1,10 +1,10 @@
 """Evaluation statistics: what an intervention did, per area and overall.
 
 >>> import pmg_eval as pe
->>> from pmg_eval import did, resample
+>>> from pmg_eval import did, recidivism, resample, synth
 """
 
-from pmg_eval import did, resample
+from pmg_eval import did, recidivism, resample, synth
 from pmg_eval._version import __version__
 from pmg_eval.errors import (
     DataError,
@@ -29,7 +29,7 @@ from pmg_eval.estimate import (
     stack,
 )
 from pmg_eval.evaluation import Evaluation, effect_per_area, evaluate
-from pmg_eval.panel import Panel
+from pmg_eval.panel import Panel, Spells
 
 __all__ = [
     "Covariance",
@@ -46,6 +46,7 @@ __all__ = [
     "PmgEvalError",
     "PmgEvalWarning",
     "Sensitivity",
+    "Spells",
     "Test",
     "__version__",
     "clustered",
@@ -55,6 +56,8 @@ __all__ = [
     "evaluate",
     "hac",
     "independent",
+    "recidivism",
     "resample",
     "stack",
+    "synth",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 import pandas as pd
 
@@ -61,6 +63,7 @@ _STATES = [
     "Wisconsin",
     "Wyoming",
 ]
+_EXPANSION = 1993
 _RATES = ("homicide", "robbery", "assault", "burglary", "larceny", "motor", "murder")
 
 
@@ -91,13 +94,7 @@ def castle() -> pd.DataFrame:
     ----------
     Cheng and Hoekstra (2013), doi:10.3368/jhr.48.3.821.
     """
-    try:
-        from causaldata import castle as source
-    except ModuleNotFoundError:
-        raise DataError(
-            "PMG-EXTRA", "the demo data come from the package causaldata", fix='pip install "pmg_eval[demo]"'
-        ) from None
-    raw = source.load_pandas().data
+    raw = _source("castle")
     rates = raw[list(_RATES)].to_numpy(dtype=np.float64)
     population = _population(rates, raw["popwt"].to_numpy(dtype=np.float64))
     return pd.DataFrame(
@@ -109,6 +106,70 @@ def castle() -> pd.DataFrame:
             "law": raw["post"].to_numpy(dtype=np.int64),
         }
     )
+
+
+def texas() -> pd.DataFrame:
+    """Men in prison in the US states, 1985-2000, and the prison expansion of Texas (Cunningham 2021, chapter 10).
+
+    From 1993 on Texas built prisons until its capacity had doubled; no other state did anything of that size.
+
+    Returns
+    -------
+    DataFrame (816 rows: 50 states and the District of Columbia, 16 years)
+        ``state`` (name), ``year``, ``prisoners`` (Black men in prison), ``expansion`` (1 in Texas from 1993 on),
+        ``white_prisoners`` (white men in prison; 14 cells are missing), ``income`` (dollars a head), ``unemployment``,
+        ``poverty``, ``black``, ``aged_15_to_19`` (percent of the population, or of the labor force), ``alcohol``
+        (gallons a head), ``aids`` (deaths per 100,000).
+
+    Raises
+    ------
+    DataError
+        The package ``causaldata`` is not installed.
+
+    Notes
+    -----
+    The first prisons opened during 1993, so the first full year is 1994: an effect that begins small is to be expected.
+    The numbers are levels, and Texas is among the largest states: comparison states that move by the same number of
+    prisoners a year do not move by the same percentage. Vermont has no Black prisoner until 1993 in this source.
+
+    References
+    ----------
+    Cunningham (2021), Causal Inference: The Mixtape, doi:10.2307/j.ctv1c29t27.
+    """
+    raw = _source("texas")
+    names = {
+        "state": "state",
+        "year": "year",
+        "bmprison": "prisoners",
+        "wmprison": "white_prisoners",
+        "income": "income",
+        "ur": "unemployment",
+        "poverty": "poverty",
+        "black": "black",
+        "perc1519": "aged_15_to_19",
+        "alcohol": "alcohol",
+        "aidscapita": "aids",
+    }
+    table = raw[list(names)].rename(columns=names)
+    for name in ("year", "prisoners", "income"):
+        table[name] = table[name].astype(np.int64)
+    for name in table.columns[table.dtypes == np.float32]:
+        table[name] = table[name].map(str).astype(np.float64)  # the decimals of the source, not their nearest binaries
+    expansion = ((table["state"] == "Texas") & (table["year"] >= _EXPANSION)).astype(np.int64)
+    table.insert(3, "expansion", expansion)
+    return table
+
+
+def _source(name: str) -> pd.DataFrame:
+    """A data set of the package causaldata."""
+    try:
+        module = import_module(f"causaldata.{name}")
+    except ModuleNotFoundError:
+        raise DataError(
+            "PMG-EXTRA", "the demo data come from the package causaldata", fix='pip install "pmg_eval[demo]"'
+        ) from None
+    frame: pd.DataFrame = module.load_pandas().data
+    return frame
 
 
 def _population(rates: Array, near: Array) -> Array:

@@ -1,47 +1,28 @@
-"""Every python block of the README runs, and prints what the README says it prints."""
+"""Every python block of the README and of the tutorial runs, and prints what the page says it prints."""
 
-import contextlib
-import io
-import os
 import re
-import warnings
 from pathlib import Path
 
-from pmg_eval import PmgEvalWarning
+import pytest
 
-README = Path(__file__).resolve().parents[2] / "README.md"
-_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+from _blocks import executed, outputs
 
-
-def executed(text: str, folder: Path) -> list[tuple[str, str]]:
-    """(code, what it printed) of every python block, run one after the other in one namespace."""
-    namespace: dict[str, object] = {}
-    results = []
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        for kind, code in _BLOCK.findall(text):
-            if kind != "python":
-                continue
-            out = io.StringIO()
-            with contextlib.redirect_stdout(out), warnings.catch_warnings():
-                warnings.simplefilter("ignore", PmgEvalWarning)  # few placebo areas: said in the text
-                exec(compile(code, str(README), "exec"), namespace)  # noqa: S102 - the README's own code
-            results.append((code, out.getvalue()))
-    finally:
-        os.chdir(before)
-    return results
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+TUTORIAL = ROOT / "docs" / "tutorial.md"
 
 
-def test_blocks_print_what_the_readme_says(tmp_path: Path) -> None:
-    text = README.read_text(encoding="utf-8")
-    wanted = [code for kind, code in _BLOCK.findall(text) if kind == "output"]
-    found = executed(text, tmp_path)
+@pytest.mark.parametrize("page", [README, TUTORIAL], ids=lambda page: page.name)
+def test_blocks_print_what_the_page_says(tmp_path: Path, page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    wanted = outputs(text)
+    found = executed(text, tmp_path, page.name)
     assert len(found) == len(wanted) >= 2
     for (code, printed), output in zip(found, wanted, strict=True):
         assert printed == output, code
-    page = (tmp_path / "castle.html").read_text(encoding="utf-8")
-    assert "<h1" in page
+    for made in tmp_path.glob("*.html"):
+        assert "<h1" in made.read_text(encoding="utf-8")
+    assert list(tmp_path.glob("*.html")), "the page that evaluate writes is part of the text"
 
 
 def test_relative_links_and_pictures_exist() -> None:
@@ -53,8 +34,11 @@ def test_relative_links_and_pictures_exist() -> None:
 
 def test_the_commands_are_the_makefile_s() -> None:
     """The plain commands for people without make are those that the Makefile runs."""
-    makefile = (README.parent / "Makefile").read_text(encoding="utf-8")
-    text = README.read_text(encoding="utf-8")
-    for command in ("-m ruff check .", "-m ruff format --check .", "-m mypy", "-m pytest", "examples/castle.py"):
-        assert command in makefile
-        assert command in text
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for page in (README, ROOT / "CONTRIBUTING.md"):
+        text = page.read_text(encoding="utf-8")
+        for command in ("-m ruff check .", "-m ruff format --check .", "-m mypy", "-m pytest"):
+            assert command in makefile
+            assert command in text, page.name
+    assert "-m pmg_eval demo" in makefile
+    assert "-m pmg_eval demo" in README.read_text(encoding="utf-8")

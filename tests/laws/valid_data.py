@@ -64,7 +64,10 @@ def treated(frame: pd.DataFrame) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Averages:
-    """Values, standard errors and influence of all averages of an estimate, in one row order."""
+    """Values, standard errors and influence of all averages of an estimate, in one row order.
+
+    Without a law: standard errors are NaN and there is no influence.
+    """
 
     values: np.ndarray
     se: np.ndarray
@@ -78,9 +81,13 @@ def averages(estimate: pe.Estimate) -> Averages:
     """Overall averages of three kinds and the event study, side by side."""
     parts = [estimate.average(), estimate.average(overall="cohort"), estimate.average(by="event_time")]
     law = parts[0].uncertainty
+    values = np.concatenate([part.values for part in parts])
     times = [p.terms["event_time"].to_numpy(dtype=float) if "event_time" in p.terms else np.zeros(1) for p in parts]
+    if law is None:
+        nothing = np.full(len(values), np.nan)
+        return Averages(values, nothing, np.empty((0, len(values))), 0, np.empty(0), np.concatenate(times))
     return Averages(
-        np.concatenate([part.values for part in parts]),
+        values,
         np.concatenate([part.se for part in parts]),
         np.hstack([part.uncertainty.psi.dense() for part in parts]),
         law.n,

@@ -65,9 +65,53 @@ def test_it_is_ready_for_a_panel(castle) -> None:
     assert 1.0 < ratio.values[0] < 1.2
 
 
-def test_without_the_package_the_error_names_the_extra(monkeypatch) -> None:
+@pytest.fixture(scope="module")
+def texas() -> pd.DataFrame:
+    return demo.texas()
+
+
+def test_texas_is_complete_and_has_one_treated_state(texas) -> None:
+    assert list(texas)[:4] == ["state", "year", "prisoners", "expansion"]
+    assert texas.groupby("state").size().tolist() == [16] * 51
+    assert texas["year"].unique().tolist() == list(range(1985, 2001))
+    none = texas.loc[texas["prisoners"] == 0]
+    assert none["state"].unique().tolist() == ["Vermont"]  # as in the source
+    assert texas["prisoners"].min() == 0
+    on = texas.loc[texas["expansion"] == 1]
+    assert on["state"].unique().tolist() == ["Texas"]
+    assert on["year"].tolist() == list(range(1993, 2001))
+    panel = pe.Panel(texas, unit="state", time="year", treatment="expansion")
+    assert panel.balanced
+    assert panel.units[np.isfinite(panel.cohort)].tolist() == ["Texas"]
+    assert texas.columns[texas.isna().any()].tolist() == ["white_prisoners"]
+
+
+def test_texas_doubled_its_prisoners(texas) -> None:
+    by_year = texas.loc[texas["state"] == "Texas"].set_index("year")["prisoners"]
+    assert by_year.loc[[1985, 1992, 1993, 1994, 1995, 2000]].tolist() == [14828, 27568, 29260, 40451, 55602, 61861]
+
+
+@needs_shared
+def test_texas_is_the_reference_file(texas) -> None:
+    theirs = dataset("texas").sort_values(["state", "year"], ignore_index=True)
+    ours = texas.sort_values(["state", "year"], ignore_index=True)
+    names = {"bmprison": "prisoners", "wmprison": "white_prisoners", "ur": "unemployment", "perc1519": "aged_15_to_19",
+                 "aidscapita": "aids", "income": "income", "poverty": "poverty", "black": "black", "alcohol": "alcohol",
+                 "state": "state", "year": "year"}  # fmt: skip
+    assert set(names.values()) | {"expansion"} == set(ours)
+    for source, name in names.items():
+        if name in ("state", "year", "prisoners", "white_prisoners", "income"):
+            assert ours[name].equals(theirs[source].astype(ours[name].dtype))
+        else:  # single precision in the source
+            np.testing.assert_allclose(ours[name], theirs[source], rtol=2e-7)
+
+
+@pytest.mark.parametrize("data", [demo.castle, demo.texas])
+def test_without_the_package_the_error_names_the_extra(monkeypatch, data) -> None:
     monkeypatch.setitem(sys.modules, "causaldata", None)
+    for name in ("castle", "texas"):
+        monkeypatch.delitem(sys.modules, f"causaldata.{name}", raising=False)
     with pytest.raises(DataError) as caught:
-        demo.castle()
+        data()
     assert caught.value.code == "PMG-EXTRA"
     assert "pmg_eval[demo]" in caught.value.fix

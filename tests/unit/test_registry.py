@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from pmg_eval import did
+from pmg_eval import did, synth
 from pmg_eval.errors import DesignError
 from pmg_eval.registry import LAWS, REGISTRY, Entry, register
 from unit.resample.panels import counts, panel_of, staggered
@@ -12,10 +12,11 @@ from unit.resample.panels import counts, panel_of, staggered
 
 def test_every_public_estimator_is_registered() -> None:
     registered = {entry.function for entry in REGISTRY.values()}
-    assert {did.group_time, did.imputation} <= registered
+    assert {did.group_time, did.imputation, synth.classic, synth.sdid} <= registered
     for name, entry in REGISTRY.items():
         assert entry.name == name
-        assert name.split("[")[0] == f"did.{entry.function.__name__}"
+        family = entry.function.__module__.split(".")[1]
+        assert name.split("[")[0] == f"{family}.{entry.function.__name__}"
 
 
 @pytest.mark.parametrize("name", list(REGISTRY))

@@ -17,7 +17,7 @@ def prepare(tool: Any, frame: Any) -> Any:
     return frame
 
 
-def fit(tool: Any, frame: Any, band: bool) -> Any:
+def fit(tool: Any, frame: Any, variant: str) -> Any:
     with redirect_stdout(io.StringIO()):
         cells = tool(
             yname="y",
@@ -29,11 +29,11 @@ def fit(tool: Any, frame: Any, band: bool) -> Any:
             xformla="y ~ x",
             cband=False,
         ).fit(est_method="dr", base_period="varying", bstrap=False)
-        event = dict(cells.aggte("dynamic", bstrap=band, cband=band, biters=DRAWS).atte)
+        event = dict(cells.aggte("dynamic", bstrap=variant == "band", cband=variant == "band", biters=DRAWS).atte)
     return cells, event
 
 
-def numbers(tool: Any, frame: Any, result: Any, band: bool) -> dict[str, Any]:
+def numbers(tool: Any, frame: Any, result: Any, variant: str) -> dict[str, Any]:
     import numpy as np
 
     cells, event = result
@@ -44,7 +44,7 @@ def numbers(tool: Any, frame: Any, result: Any, band: bool) -> dict[str, Any]:
         "event_time": [int(e) for e in event["egt"]],
         "estimate": [float(value) for value in event["att_egt"]],
         "std_error": [float(value) for value in np.ravel(event["se_egt"])],
-        "critical": float(event["crit_val_egt"]) if band else None,
+        "critical": float(event["crit_val_egt"]) if variant == "band" else None,
     }
 
 

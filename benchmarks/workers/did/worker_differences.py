@@ -15,19 +15,19 @@ def prepare(tool: Any, frame: Any) -> Any:
     return frame.assign(cohort=frame["cohort"].where(frame["cohort"] > 0)).set_index(["unit", "time"])
 
 
-def fit(tool: Any, frame: Any, band: bool) -> Any:
+def fit(tool: Any, frame: Any, variant: str) -> Any:
     cells = tool(data=frame, cohort_column="cohort", base_period="varying")
     cells.fit("y ~ x", est_method="dr", control_group="never_treated", progress_bar=False)
-    options = {"boot_iterations": DRAWS, "random_state": 1} if band else {}
+    options = {"boot_iterations": DRAWS, "random_state": 1} if variant == "band" else {}
     return cells, cells.aggregate("event", **options)
 
 
-def numbers(tool: Any, frame: Any, result: Any, band: bool) -> dict[str, Any]:
+def numbers(tool: Any, frame: Any, result: Any, variant: str) -> dict[str, Any]:
     cells, event = result
     estimate = event.xs("ATT", axis=1, level=2).iloc[:, 0]
     std_error = event.xs("std_error", axis=1, level=2).iloc[:, 0]
     critical = None
-    if band:
+    if variant == "band":
         upper = event.xs("upper", axis=1, level=2).iloc[:, 0]
         critical = float(((upper - estimate) / std_error).iloc[0])
     return {

@@ -15,7 +15,7 @@ def prepare(tool: Any, frame: Any) -> Any:
     return frame
 
 
-def fit(tool: Any, frame: Any, band: bool) -> Any:
+def fit(tool: Any, frame: Any, variant: str) -> Any:
     cells = tool.att_gt(
         frame,
         yname="y",
@@ -29,17 +29,17 @@ def fit(tool: Any, frame: Any, band: bool) -> Any:
         boot=False,
         cband=False,
     )
-    return cells, tool.aggte(cells, type="dynamic", cband=band, biters=DRAWS, random_state=1)
+    return cells, tool.aggte(cells, type="dynamic", cband=variant == "band", biters=DRAWS, random_state=1)
 
 
-def numbers(tool: Any, frame: Any, result: Any, band: bool) -> dict[str, Any]:
+def numbers(tool: Any, frame: Any, result: Any, variant: str) -> dict[str, Any]:
     cells, event = result
     return {
         "simple": float(tool.aggte(cells, type="simple", cband=False).overall_att),
         "event_time": [int(e) for e in event.event_times],
         "estimate": [float(value) for value in event.att_by_event],
         "std_error": [float(value) for value in event.se_by_event],
-        "critical": float(event.critical_values[0]) if band else None,
+        "critical": float(event.critical_values[0]) if variant == "band" else None,
     }
 
 

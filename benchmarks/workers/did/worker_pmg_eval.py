@@ -20,12 +20,12 @@ def cells(pe: Any, panel: Any) -> Any:
     return pe.did.group_time(panel, "y", controls=pe.did.NeverTreated(), covariates="~ x", method="dr")
 
 
-def fit(pe: Any, panel: Any, band: bool) -> Any:
+def fit(pe: Any, panel: Any, variant: str) -> Any:
     event = cells(pe, panel).average(by="event_time")
-    return event.to_frame(), event.band(rng=1) if band else None
+    return event.to_frame(), event.band(rng=1) if variant == "band" else None
 
 
-def numbers(pe: Any, panel: Any, result: Any, band: bool) -> dict[str, Any]:
+def numbers(pe: Any, panel: Any, result: Any, variant: str) -> dict[str, Any]:
     event = cells(pe, panel).average(by="event_time")
     simple = cells(pe, panel).average(by=None, overall="simple")
     return {
@@ -34,7 +34,7 @@ def numbers(pe: Any, panel: Any, result: Any, band: bool) -> dict[str, Any]:
         "estimate": [float(value) for value in event.values],
         # .se is the raw error of the influence function, without the guard for few treated units: the peers' number.
         "std_error": [float(value) for value in event.se],
-        "critical": float(result[1].attrs["critical_value"]) if band else None,
+        "critical": float(result[1].attrs["critical_value"]) if variant == "band" else None,
     }
 
 

@@ -42,7 +42,5 @@ SCALES: dict[ScaleName, Scale] = {
     "identity": Scale(_same, _same, np.ones_like, 0.0),
     "log": Scale(np.log, np.exp, lambda x: 1 / x, 1.0),
     "logit": Scale(lambda x: np.log(x / (1 - x)), lambda z: 1 / (1 + np.exp(-z)), lambda x: 1 / (x * (1 - x)), np.nan),
-    "cloglog": Scale(
-        _cloglog, lambda z: -np.expm1(-np.exp(z)), lambda x: -1 / ((1 - x) * np.log1p(-x)), np.nan
-    ),
+    "cloglog": Scale(_cloglog, lambda z: -np.expm1(-np.exp(z)), lambda x: -1 / ((1 - x) * np.log1p(-x)), np.nan),
 }

@@ -79,8 +79,8 @@ def _distance(first: Estimate[Any], other: Estimate[Any]) -> Any:
     return gap / other.terms["cohort"].map(spread).to_numpy(dtype=np.float64)
 
 
-def _placebo_spread(first: PlaceboDetails, other: PlaceboDetails) -> dict[Any, float]:
-    """Per cohort: standard deviation over placebo areas of the difference of the two estimators' placebo effects."""
+def _placebo_spread(first: Any, other: Any) -> dict[Any, float]:
+    """Per cohort, from two PlaceboDetails: standard deviation over placebo areas of the difference of their effects."""
     both = first.placebos.merge(other.placebos, on=["cohort", "unit"], suffixes=("", "_other"))
     both = both.assign(gap=both["effect_other"] - both["effect"])
     spread = both.groupby("cohort")["gap"].agg(lambda gap: float(np.sqrt(np.mean(np.square(gap)))))

@@ -156,8 +156,9 @@ def _base_period(panel: Panel, outcome: str, family: Family, anticipation: int) 
 def _hull(hull: pd.DataFrame, no_hull: str) -> Check:
     question = "Can a weighted average of comparison areas imitate each treated area before the start?"
     name = "convex hull"
+    hull = hull.loc[hull["low"].notna()]  # an area without a fit says nothing about its place
     if no_hull or len(hull) == 0:
-        return Check(name, question, no_hull or "no treated area", "not possible")
+        return Check(name, question, no_hull or "no treated area could be fitted", "not possible")
     inside = hull["inside"].to_numpy(dtype=bool)
     many = inside & ~hull["unique"].to_numpy(dtype=bool)
     low, high = hull["low"].to_numpy(dtype=np.float64), hull["high"].to_numpy(dtype=np.float64)

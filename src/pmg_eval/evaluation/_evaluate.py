@@ -213,9 +213,8 @@ def _areas(
         return replace(bare, terms=terms, uncertainty=None)
 
 
-def _recidivism(spells: Any) -> Estimate[Any]:
-    counts = recidivism.Counts.of(spells) if hasattr(spells, "time_unit") and hasattr(spells, "fingerprint") else spells
-    if len(counts.causes) > 1:
+def _recidivism(spells: Spells | Counts) -> Estimate[Any]:
+    if len(spells.causes) > 1:
         return recidivism.cumulative_incidence(spells)
     return recidivism.kaplan_meier(spells)
 

@@ -143,24 +143,24 @@ def _design(checks: pd.DataFrame) -> str:
     return f"Of {asked} checks of the design, {len(watch)} ask for attention: {', '.join(watch)}."
 
 
+_TWO_YEARS = {"days": 730, "weeks": 104, "months": 24, "years": 2}
+
+
 def _again(estimate: Estimate[Any]) -> str:
-    """The last horizon of the first groups, in words."""
+    """The share with a new case at the horizon nearest to two years, for the most frequent cause."""
     frame = estimate.to_frame()
     frame = frame.loc[np.isfinite(frame["estimate"].to_numpy(dtype=np.float64))]
     if len(frame) == 0:
-        return "No share of persons with a new case could be given: follow-up is too short."
-    first = frame["outcome"].iloc[0] if "outcome" in frame else ""
-    mine = frame.loc[frame["outcome"] == first] if "outcome" in frame else frame
-    last = mine.groupby("group", sort=False, dropna=False).tail(1) if "group" in mine else mine.tail(1)
-    shares = 100 * last["estimate"].to_numpy(dtype=np.float64)
-    spread = f"{shares.min():.0f} %" if len(last) == 1 else f"{shares.min():.0f} to {shares.max():.0f} %"
-    groups = "" if len(last) == 1 else f" in {len(last)} groups"
-    what = f" ({first})" if first else ""
-    return f"Within {last['horizon'].max():,} {_unit(estimate)}, {spread} of the persons had a new case{what}{groups}."
-
-
-def _unit(estimate: Estimate[Any]) -> str:
-    return str(estimate.provenance.options.get("time_unit", "days"))
+        return "No share of persons with a new event could be given: follow-up is too short."
+    unit = str(estimate.provenance.options.get("time_unit", "days"))
+    away = (frame["horizon"] - _TWO_YEARS.get(unit, 0)).abs()
+    frame = frame.loc[away == away.min()]
+    cause = frame.groupby("outcome")["n_events"].sum().idxmax()
+    mine = frame.loc[frame["outcome"] == cause]
+    shares = 100 * mine["estimate"].to_numpy(dtype=np.float64)
+    spread = f"{shares.min():.0f} %" if len(mine) == 1 else f"{shares.min():.0f} to {shares.max():.0f} %"
+    groups = "" if len(mine) == 1 else f" (in {len(mine)} groups)"
+    return f"Within {mine['horizon'].iloc[0]:,} {unit}, {spread} of the persons{groups} had the event {cause!r}."
 
 
 def _true(truth: pd.DataFrame, areas: pd.DataFrame) -> str:

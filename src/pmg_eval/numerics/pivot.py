@@ -25,6 +25,7 @@ Columns = NDArray[np.intp]
 _COST = 1e-11  # reduced cost, relative to the prices, that counts as zero
 _PIVOT = 1e-9  # element of a unit column in the basis that counts as zero
 _RANK = 1e-10  # singular values of unit columns, below which they are dependent
+_REFRESH = 16  # exchanges after which the basis is inverted anew
 _PATIENCE = 20  # steps without progress after which Bland's rule takes over
 
 
@@ -68,37 +69,49 @@ def lowest(matrix: ArrayLike, start: ArrayLike, price: ArrayLike) -> Array:
         basis, held = _pivots(unit, basis, held, cost / top)
     out = np.zeros(unit.shape[1])
     out[basis] = held
-    return out / size
+    return np.asarray(out / size)
 
 
 def _pivots(unit: Array, basis: Columns, held: Array, cost: Array) -> tuple[Columns, Array]:
     """Exchange columns of the basis while that lowers the price."""
     total = unit[:, basis] @ held
-    stuck = 0
+    inverse: Array = np.empty((0, 0))
+    basis, stuck, fresh = basis.copy(), 0, False
+    since = _REFRESH
     for _ in range(100 + 20 * unit.shape[1]):
-        inverse = np.linalg.inv(unit[:, basis])
-        held = np.maximum(inverse @ total, 0.0)
+        if since >= _REFRESH:  # updates of the inverse gather rounding
+            inverse = np.asarray(np.linalg.inv(unit[:, basis]), dtype=np.float64)
+            held = np.maximum(inverse @ total, 0.0)
+            since, fresh = 0, True
         reduced = cost - (cost[basis] @ inverse) @ unit
         reduced[basis] = 0.0
-        falling = reduced < -_COST
-        if not falling.any():
-            return basis, held
         # Dantzig's rule is fast; Bland's never returns to a basis it has left.
         bland = stuck > _PATIENCE
-        entering = int(np.flatnonzero(falling)[0]) if bland else int(reduced.argmin())
+        entering = int((reduced < -_COST).argmax()) if bland else int(reduced.argmin())
+        if not reduced[entering] < -_COST:
+            if fresh:
+                return basis, held
+            since = _REFRESH  # once more, without the rounding
+            continue
         along = inverse @ unit[:, entering]
-        reach = np.full(len(basis), np.inf)
-        np.divide(held, along, out=reach, where=along > _PIVOT)
-        length = float(reach.min())
-        if not length < np.inf:  # a direction of rounding: nothing leaves
+        open_ = np.flatnonzero(along > _PIVOT)
+        if not len(open_):  # a direction of rounding: nothing leaves
             cost = cost.copy()
             cost[entering] -= reduced[entering]
             continue
-        tied = np.flatnonzero(reach <= length * (1 + 1e-12))
-        leaving = tied[basis[tied].argmin()] if bland else tied[along[tied].argmax()]
+        reach = held[open_] / along[open_]
+        length = float(reach.min())
+        tied = open_[reach <= length * (1 + 1e-12) + 1e-15]
+        leaving = int(tied[basis[tied].argmin()] if bland else tied[along[tied].argmax()])
         stuck = 0 if length > 1e-14 else stuck + 1
-        basis = basis.copy()
+        held -= length * along
+        np.maximum(held, 0.0, out=held)
+        held[leaving] = length
+        row = inverse[leaving] / along[leaving]
+        inverse -= np.multiply.outer(along, row)
+        inverse[leaving] = row
         basis[leaving] = entering
+        since, fresh = since + 1, False
     raise NumericalError("PMG-LP", "a linear program over equally good weights did not end", fix="fewer donors")
 
 

@@ -468,6 +468,6 @@ def _until_the_boundary(before: Array, goal: Array, bounded: bool) -> Array:
     reach = np.full(before.shape[0], np.inf)
     np.divide(before, -move, out=reach, where=move < 0)
     first = int(reach.argmin())
-    after = np.maximum(before + reach[first] * move, 0.0)
+    after: Array = np.maximum(before + reach[first] * move, 0.0)
     after[first] = 0.0
     return after

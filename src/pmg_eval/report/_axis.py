@@ -45,7 +45,7 @@ class EffectAxis:
         with np.errstate(all="ignore"):
             value, *ends = (
                 to(frame[name].to_numpy(dtype=np.float64))
-                for name in ("estimate", "conf_low", "conf_high", "band_low", "band_high")
+                for name in ("estimate", "conf_low", "conf_high", "band_low", "band_high", "truth")
                 if name in frame
             )
         low, high = _limits(value, ends, float(to(np.array([measure.null]))[0]))
@@ -72,7 +72,7 @@ class EffectAxis:
     def labels(self, ticks: Array, *, changes: bool) -> list[str]:
         """Tick labels; for ratios with the change in percent on a second line."""
         if not self.ratio:
-            return [number(tick, _decimals(ticks)) for tick in ticks]
+            return [number(tick, tick_decimals(ticks)) for tick in ticks]
         plain = [number(tick, 0) if tick >= 10 else f"{tick:.4g}" for tick in ticks]
         if not changes:
             return plain
@@ -182,7 +182,8 @@ def _round_ratios(low: float, high: float, most: int) -> Array:
     return max((ticks for ticks in shown if len(ticks) <= most), key=len, default=np.array([1.0]))
 
 
-def _decimals(ticks: Array) -> int:
+def tick_decimals(ticks: Array) -> int:
+    """Decimals that tell the ticks apart."""
     if len(ticks) < 2:
         return 2
     step = float(np.diff(ticks).min())
@@ -190,3 +191,17 @@ def _decimals(ticks: Array) -> int:
         if abs(round(step, decimals) - step) < 1e-6 * step:
             return decimals
     return 6
+
+
+def plain_ticks(low: float, high: float, most: int) -> Array:
+    """Round values within the limits, at most about ``most``."""
+    from matplotlib.ticker import MaxNLocator
+
+    found = np.asarray(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
+    room = 1e-9 * (high - low)
+    return found[(found >= low - room) & (found <= high + room)]
+
+
+def tick_words(ticks: Array) -> list[str]:
+    """The ticks as a reader sees them."""
+    return [number(float(tick), tick_decimals(ticks)) for tick in ticks]

@@ -12,7 +12,7 @@ import pandas as pd
 from pmg_eval.errors import DataError
 from pmg_eval.estimate import Estimate
 from pmg_eval.report._extra import require
-from pmg_eval.report._style import FONT, GRID, INK, LETTER, MUTED, Mark
+from pmg_eval.report._style import FONT, GRID, INK, LETTER, MUTED, Mark, Stroke
 from pmg_eval.report._words import clean, columns_of, counted, missing, shortened
 
 if TYPE_CHECKING:
@@ -46,12 +46,24 @@ def width_of(texts: Iterable[str], size: float = FONT) -> float:
 
 def blank(width: float, height: float, *, left: float, right: float, top: float, bottom: float) -> tuple[Figure, Axes]:
     """A figure with one axes, margins in points; no pyplot, so nothing is kept alive or shown by itself."""
+    figure = canvas(width, height)
+    return figure, axes_in(figure, left=left, right=right, top=top, bottom=bottom)
+
+
+def canvas(width: float, height: float) -> Figure:
+    """A white figure without axes; sizes in points."""
     require("matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width / 72, height / 72), dpi=144, facecolor="white")
     FigureCanvasAgg(figure)
+    return figure
+
+
+def axes_in(figure: Figure, *, left: float, right: float, top: float, bottom: float) -> Axes:
+    """Axes with an axis on the left and below, at distances in points from the edges of the figure."""
+    width, height = figure.get_figwidth() * 72, figure.get_figheight() * 72
     box = (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
     axes = figure.add_axes(box)
     axes.set_facecolor("white")
@@ -61,7 +73,30 @@ def blank(width: float, height: float, *, left: float, right: float, top: float,
         axes.spines[side].set(color=MUTED, linewidth=0.8)
     axes.tick_params(colors=INK, labelsize=FONT, length=4, width=0.8, color=MUTED)
     axes.set_axisbelow(True)
+    return axes
+
+
+def sheet(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure to lay out by hand: one bare axes over all of it, in points from the top left corner."""
+    figure, axes = blank(width, height, left=0, right=0, top=0, bottom=0)
+    axes.set_axis_off()
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
     return figure, axes
+
+
+def line(axes: Axes, x: Any, y: Any, stroke: Stroke, **style: Any) -> None:
+    """A line in the color and dashes of its kind."""
+    look: dict[str, Any] = {"color": stroke.color, "linewidth": stroke.width, "linestyle": stroke.style}
+    axes.plot(x, y, **(look | {"dash_capstyle": "butt", "solid_capstyle": "round"} | style))
+
+
+def stroke_handle(stroke: Stroke, **style: Any) -> Line2D:
+    """A legend entry for a line."""
+    from matplotlib.lines import Line2D
+
+    look: dict[str, Any] = {"color": stroke.color, "linewidth": stroke.width, "linestyle": stroke.style}
+    return Line2D([], [], label=clean(stroke.words), **(look | style))
 
 
 def text(axes: Axes, x: float, y: float, words: str, **style: Any) -> None:
@@ -102,7 +137,7 @@ def legend_handle(mark: Mark) -> Line2D:
     return Line2D([], [], label=clean(mark.words), **_look(mark))
 
 
-def heading(figure: Figure, title: str | None, handles: Sequence[Any], width: float) -> None:
+def heading(figure: Figure, title: str | None, handles: Sequence[Any], width: float, *, handle: float = 1.6) -> None:
     """The title, if any, and the legend at the top left, in as many rows as its width asks for."""
     height = figure.get_figheight() * 72
     top = PAD
@@ -126,7 +161,7 @@ def heading(figure: Figure, title: str | None, handles: Sequence[Any], width: fl
         handletextpad=0.3,
         columnspacing=1.2,
         labelspacing=LINE / FONT - 1,
-        handlelength=1.6,
+        handlelength=handle,
     )
     for entry in drawn.get_texts():
         entry.set_parse_math(False)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pmg_eval.estimate import Estimate
+from pmg_eval.numerics.rows import Array
 from pmg_eval.report._axis import EffectAxis
 from pmg_eval.report._canvas import (
     LINE,
@@ -41,6 +42,7 @@ from pmg_eval.report._style import (
     MUTED,
     NO_INTERVAL,
     PLAIN,
+    TRUTH,
     WIDE,
     Mark,
 )
@@ -74,7 +76,13 @@ def ordered(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def forest(
-    estimate: Estimate[Any], *, level: float = 0.95, width: float = WIDE, sort: bool = True, title: str | None = None
+    estimate: Estimate[Any],
+    *,
+    level: float = 0.95,
+    width: float = WIDE,
+    sort: bool = True,
+    title: str | None = None,
+    truth: Array | None = None,
 ) -> Figure:
     """Draw one row per term: point, interval, and both in numbers; the height grows with the number of terms.
 
@@ -89,6 +97,8 @@ def forest(
     sort : bool
         Order by estimate instead of by the order of the terms.
     title : str, optional
+    truth : ndarray (k,), optional
+        True effect of each term (simulated data), NaN where it is not known: drawn as an upright line.
 
     Returns
     -------
@@ -98,6 +108,8 @@ def forest(
     """
     check_width(width)
     frame = frame_of(estimate.take(range(min(len(estimate), _MOST))), level)
+    if truth is not None:
+        frame["truth"] = truth[: len(frame)]
     frame = ordered(frame) if sort else frame
     names = term_names(frame, estimate.labels)
     drawing = _Forest(frame, names, Measure.of(frame, estimate.scale), width, level)
@@ -144,6 +156,8 @@ class _Forest:
     def draw(self, title: str | None, left_out: int) -> Figure:
         layout, n = self.layout, len(self.frame)
         handles = [legend_handle(mark) for mark in LEGEND if mark in self.marks]
+        if "truth" in self.frame and self.frame["truth"].notna().any():
+            handles.append(legend_handle(TRUTH))
         ticks = 2 * LINE if self.axis.ratio else LINE
         tall = n > _TALL
         top = heading_height(title, handles, self.width) + (ticks + 4 if tall else 2)
@@ -184,24 +198,32 @@ class _Forest:
             rule: dict[str, Any] = {"color": GRID, "linewidth": 0.7, "clip_on": False, "zorder": 1}
             axes.plot([left, right], [position - 0.5] * 2, transform=axes.get_yaxis_transform(), **rule)
         y = position + (0.22 if layout.compact else 0.0)
-        self._interval(axes, y, self.frame.iloc[position], self.marks[position])
+        interval_line(axes, self.axis, y, self.frame.iloc[position], self.marks[position])
 
-    def _interval(self, axes: Axes, y: float, row: pd.Series[Any], mark: Mark) -> None:
-        value, low, high = row["estimate"], row["conf_low"], row["conf_high"]
-        axis = self.axis
-        if not (math.isnan(low) or math.isnan(high)):
-            drawn = axis.inside([low, high])
-            axes.plot(drawn, [y, y], color=mark.color, linewidth=2.0, solid_capstyle="butt", zorder=3)
-            if low < axis.low:
-                arrow(axes, drawn[0], y, "<", mark.color)
-            if high > axis.high:
-                arrow(axes, drawn[1], y, ">", mark.color)
-        if math.isnan(value):
-            text(axes, float(axis.low), y, "not estimated", color=MUTED, va="center", fontsize=FONT - 1)
-        elif value < axis.low or value > axis.high:
-            arrow(axes, float(axis.inside(value)), y, "<" if value < axis.low else ">", mark.color)
+
+def interval_line(axes: Axes, axis: EffectAxis, y: float, row: pd.Series[Any], mark: Mark) -> None:
+    """A point with its interval on a horizontal line; what reaches beyond the axis ends in an arrow."""
+    value, low, high = row["estimate"], row["conf_low"], row["conf_high"]
+    if not (math.isnan(low) or math.isnan(high)):
+        drawn = axis.inside([low, high])
+        axes.plot(drawn, [y, y], color=mark.color, linewidth=2.0, solid_capstyle="butt", zorder=3)
+        if low < axis.low:
+            arrow(axes, drawn[0], y, "<", mark.color)
+        if high > axis.high:
+            arrow(axes, drawn[1], y, ">", mark.color)
+    if math.isnan(value):
+        text(axes, float(axis.low), y, "not estimated", color=MUTED, va="center", fontsize=FONT - 1)
+    elif value < axis.low or value > axis.high:
+        arrow(axes, float(axis.inside(value)), y, "<" if value < axis.low else ">", mark.color)
+    else:
+        point(axes, value, y, mark)
+    true = row.get("truth", math.nan)
+    if not math.isnan(true):
+        beyond = "<" if true < axis.low else ">" if true > axis.high else ""
+        if beyond:
+            arrow(axes, float(axis.inside(true)), y, beyond, TRUTH.color)
         else:
-            point(axes, value, y, mark)
+            point(axes, true, y, TRUTH)
 
 
 def _numbers(measure: Measure, row: pd.Series[Any]) -> str:
@@ -223,4 +245,4 @@ def forest_text(frame: pd.DataFrame, measure: Measure, what: str = "area") -> st
     return said + "Number of intervals: " + "; ".join(counts) + ". The numbers are in the table that follows."
 
 
-__all__ = ["forest", "forest_text", "ordered", "verdicts"]
+__all__ = ["forest", "forest_text", "interval_line", "ordered", "verdicts"]

@@ -7,6 +7,7 @@ contrast of at least 4.5 on white, and a meaning is never carried by color alone
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 INK = "#1a1a1a"
 MUTED = "#4a4a4a"
@@ -22,6 +23,7 @@ BAND_EDGE = "#5b8fc4"
 # Sizes are CSS pixels in the page and points on paper.
 FONT = 13.0
 LETTER = 0.56  # width of an average letter, in font sizes
+BOLD = 1.15  # how much wider bold letters are
 WIDE, NARROW = 800, 340  # the two widths a page carries
 COMPACT = 480  # below this width a figure uses its layout for phones
 
@@ -44,9 +46,39 @@ INCLUDES = Mark("o", MUTED, False, "interval includes no effect", 6.5)
 NO_INTERVAL = Mark("x", MUTED, False, "no interval", 6.0)
 PLAIN = Mark("o", BLUE, True, "estimate", 6.5)
 
+TRUTH = Mark("|", INK, True, "true effect (simulated data)", 15.0)
+
 # Before and after the start.
 BEFORE = Mark("o", MUTED, False, "before the start", 6.5)
 AFTER = Mark("s", BLUE, True, "after the start", 6.5)
 REFERENCE = Mark("D", INK, False, "reference period", 6.5)
 
 SERIES = (("o", BLUE), ("s", RUST), ("^", GREEN), ("D", PURPLE))
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """How a line is drawn and what it is called: color and dashes always differ together."""
+
+    color: str
+    dashes: tuple[float, ...]
+    words: str
+    width: float = 2.0
+
+    @property
+    def style(self) -> Any:
+        """The dashes as matplotlib takes them."""
+        return (0.0, self.dashes) if self.dashes else "-"
+
+
+OBSERVED = Stroke(BLUE, (), "observed", 2.2)
+SYNTHETIC = Stroke(RUST, (4.0, 2.2), "synthetic control", 2.0)
+START = Stroke(MUTED, (1.0, 1.6), "start of the programme", 1.4)
+CURVES = (
+    (BLUE, ()),
+    (RUST, (5.0, 2.0)),
+    (GREEN, (1.2, 1.4)),
+    (PURPLE, (6.0, 1.6, 1.2, 1.6)),
+    (INK, (9.0, 2.5)),
+    (MUTED, (3.0, 1.2, 1.0, 1.2, 1.0, 1.2)),
+)

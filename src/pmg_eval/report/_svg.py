@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _FONT_FAMILY = re.compile(r"\s*font-family:[^;]*;?")
+_DECIMALS = re.compile(r"-?\d+\.\d{3,}")
 _NAMESPACE = re.compile(r"^\{[^}]*\}")
 
 
@@ -94,8 +95,17 @@ def _plain(root: Any) -> None:
             element.set("style", _FONT_FAMILY.sub("", element.get("style", "")).strip())
         if element.tag == "path":
             element.set("d", " ".join(element.get("d", "").split()))
+        for name in ("d", "x", "y"):
+            if name in element.attrib:
+                element.set(name, _DECIMALS.sub(_short, element.get(name, "")))
         if element.get("transform", "").startswith("rotate(-0 "):
             del element.attrib["transform"]
+
+
+def _short(number: re.Match[str]) -> str:
+    """A coordinate to a hundredth of a pixel: finer ones only weigh."""
+    text = f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
 
 
 def _rename(root: Any, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ MINUS, NBSP = "\u2212", "\u00a0"
 NOTHING = "\u2013"  # an en dash stands for a number that is not there
 # Control characters break SVG, lone surrogates break UTF-8, and direction overrides can make a label read as another.
 _UNWANTED = {"Cc", "Cs", "Cn", "Co"}
+_HYPHEN = re.compile(r"(?<![\w.-])-(?=\d)")  # before a number, not within a date or a name
+_PERCENT = re.compile(r"(\d) %")
 _DIRECTION = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 
 
@@ -61,6 +64,11 @@ def shortened(text: str, columns: int) -> str:
 def counted(n: int, one: str, many: str = "") -> str:
     """``"1 area"``, ``"3 areas"``."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def typeset(text: str) -> str:
+    """A sentence with true minus signs, and percent signs that stay with their number."""
+    return _PERCENT.sub(rf"\1{NBSP}%", _HYPHEN.sub(MINUS, clean(text)))
 
 
 def whole(value: Any) -> str:

@@ -14,8 +14,11 @@ from pmg_eval.estimate import Estimate, Influence, Provenance
 from pmg_eval.estimate.scales import ScaleName
 from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
+from pmg_eval.resample._options import against_others, by_unit, enumerates, named_donors
 from pmg_eval.resample._tasks import run
 from pmg_eval.typing import Estimator
+
+_AT_ONCE = 100  # placebo areas of one call: how often progress is told
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +35,8 @@ class AreaEffects:
         Contributions (psi / n) of never-treated units: the error that areas share through their controls.
     joint : bool
         All areas came from one fit of an estimator with unit labels.
+    pre_rmspe, post_rmspe : (k,) float or None
+        Root mean squared gap before and after the start, from estimators whose ``details.fit`` has them.
     """
 
     units: pd.Index[Any]
@@ -47,6 +52,8 @@ class AreaEffects:
     provenance: Provenance
     status: list[str]
     share: Array
+    pre_rmspe: Array | None = None
+    post_rmspe: Array | None = None
 
 
 def _sizes(panel: Panel, units: pd.Index[Any], cohort: Array, estimate_weight: Array, scale: ScaleName) -> Array:
@@ -67,10 +74,11 @@ def area_effects(estimator: Estimator, panel: Panel, outcome: str) -> AreaEffect
     DesignError
         No treated area has an effect.
     """
-    first = estimator(panel, outcome)
+    first = by_unit(estimator)(panel, outcome)
     treated = np.flatnonzero(np.isfinite(panel.cohort) & (panel.cohort <= panel.time_codes[-1]))
     if "unit" in first.terms:
-        found = _joint(first.average(by="unit"), panel)
+        found = _without_law(first, panel) if first.uncertainty is None else _joint(first.average(by="unit"), panel)
+        found = _with_fit(found, first)
     else:
         some_before = treated[~panel.always_treated[treated]]
         found = _one_by_one(estimator, panel, outcome, some_before, first.provenance)
@@ -80,6 +88,86 @@ def area_effects(estimator: Estimator, panel: Panel, outcome: str) -> AreaEffect
     shown = ", ".join(map(str, without[:5])) + (f" (first 5 of {len(without)})" if len(without) > 5 else "")
     note = f"treated areas without an effect (no untreated period, no comparison, or no treated observation): {shown}"
     return replace(found, provenance=found.provenance.noting(note))
+
+
+def _without_law(first: Estimate[Any], panel: Panel) -> AreaEffects:
+    """As ``_joint(first.average(by="unit"), panel)``, by plain sums.
+
+    Without a law there is nothing else to average, and several hundred placebos are averaged in a tenth of the time.
+    """
+    terms = first.terms
+    weight = terms["weight"].to_numpy(dtype=np.float64)
+    after = (terms["event_time"] >= 0).to_numpy(dtype=bool)
+    identified = np.isfinite(first.values)
+    usable = after & identified & (weight > 0)
+    unit = panel.units.get_indexer(pd.Index(terms["unit"]))
+    n = panel.n_units
+    total = np.bincount(unit[usable], weight[usable], minlength=n)
+    summed = np.bincount(unit[usable], (weight * first.values)[usable], minlength=n)
+    position = np.flatnonzero(np.bincount(unit[after], minlength=n))
+    with np.errstate(invalid="ignore"):
+        values = summed[position] / total[position]
+    lost = np.bincount(unit[after & ~identified], minlength=n)[position]
+    reasons = _reasons(unit[after], terms["status"].to_numpy(dtype=object)[after], usable[after])
+    labels, cohort = panel.units[position], panel.cohort[position]
+    weakest = np.full(n, np.inf)
+    np.fmin.at(weakest, unit[usable], terms["n_control"].to_numpy(dtype=np.float64)[usable])
+    size = np.asarray(total[position], dtype=np.float64)
+    status = [
+        _lost_cells(number)
+        if number and np.isfinite(value)
+        else reasons.get(at, "" if np.isfinite(value) else "no weight")
+        for at, number, value in zip(position.tolist(), lost.tolist(), values, strict=True)
+    ]
+    return AreaEffects(
+        labels,
+        values,
+        cohort,
+        _sizes(panel, labels, cohort, size, first.scale),
+        size,
+        np.where(size > 0, weakest[position], 0).astype(np.int64),
+        None,
+        first.scale,
+        str(terms["estimand"].iloc[0]),
+        True,
+        first.provenance.then('average(by="unit")'),
+        status,
+        _shares(panel, position),
+    )
+
+
+def _lost_cells(number: int) -> str:
+    return f"leaves out {number} unidentified cell{'s' if number > 1 else ''}"
+
+
+def _reasons(unit: Any, status: Any, usable: Any) -> dict[int, str]:
+    """What the cells of a unit have in common; for a unit without a usable cell everything that is said of them."""
+    said = status != ""
+    words: dict[int, set[str]] = {}
+    for at in set(unit[said].tolist()):
+        own = unit == at
+        found = usable & own if (usable & own).any() else own
+        words[at] = set(status[found])
+        if found is own:
+            words[at] -= {""}
+    return {
+        at: "; ".join(sorted(found)) for at, found in words.items() if len(found) == 1 or not usable[unit == at].any()
+    }
+
+
+def _with_fit(effects: AreaEffects, first: Estimate[Any]) -> AreaEffects:
+    """Carry the fit before and after the start, where the estimator tells it."""
+    fit = getattr(first.details, "fit", None)
+    if not isinstance(fit, pd.DataFrame) or not {"unit", "pre_rmspe", "post_rmspe"} <= set(fit.columns):
+        return effects
+    position = pd.Index(fit["unit"]).get_indexer(effects.units)
+    pre, post = (fit[name].to_numpy(dtype=np.float64) for name in ("pre_rmspe", "post_rmspe"))
+    known = position >= 0
+    return replace(
+        effects,
+        pre_rmspe=np.where(known, pre[position], np.nan),
+        post_rmspe=np.where(known, post[position], np.nan),
+    )
 
 
 def _joint(units: Estimate[Any], panel: Panel) -> AreaEffects:
@@ -186,14 +274,19 @@ def placebo_effects(
     cohort, share = start
     untreated = panel.select(~np.isfinite(panel.cohort))
     members = np.flatnonzero(pool[~np.isfinite(panel.cohort)])
-    if effects.joint:
+    if enumerates(estimator):
+        # Everybody against everybody else, however many at once: no batch compares with fewer areas than another.
+        untreated, members = _donors_only(untreated, members, named_donors(estimator))
+        groups = np.array_split(members, -(-len(members) // _AT_ONCE))
+        estimator = against_others(estimator)
+    elif effects.joint:
         # never more than a third of the comparison areas at once
         count = int(np.clip(batches, 3, len(members)))
         groups = [members[start::count] for start in range(count)]
     else:
         groups = [members[i : i + 1] for i in range(len(members))]
     task: Callable[[Any], AreaEffects | None] = lambda group: _as_if(estimator, untreated, outcome, start, group)  # noqa: E731
-    found = [part for part in run(task, groups, n_jobs) if part is not None]
+    found = [part for part in run(task, groups, n_jobs, "placebo areas") if part is not None]
     if not any(np.isfinite(part.values).any() for part in found):
         raise DesignError(
             "PMG-NO-PLACEBO", "no placebo area could be estimated", fix="check the pre-periods of the pool"
@@ -216,7 +309,25 @@ def placebo_effects(
         effects.provenance,
         [""] * len(order),
         np.full(len(order), share),
+        _joined([part.pre_rmspe for part in found], order),
+        _joined([part.post_rmspe for part in found], order),
     )
+
+
+def _joined(parts: list[Array | None], order: Any) -> Array | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known)[order] if len(known) == len(parts) else None
+
+
+def _donors_only(untreated: Panel, members: Any, named: list[Any] | None) -> tuple[Panel, Any]:
+    """Placebos of an estimator whose donors the caller named: these donors among themselves."""
+    if named is None:
+        return untreated, members
+    chosen = untreated.units.isin(named)
+    members = np.flatnonzero(np.isin(np.flatnonzero(chosen), members))
+    if len(members) < 2:
+        raise DesignError("PMG-POOL", f"{len(members)} eligible placebo areas among the donors", fix="name more donors")
+    return untreated.select(chosen), members
 
 
 def _as_if(
@@ -235,7 +346,11 @@ def _as_if(
 
 
 def control_error(effects: AreaEffects) -> Array:
-    """Covariance (k, k) of the error that areas share through their controls, on the interval's scale."""
+    """Covariance (k, k) of the error that areas share through their controls, on the interval's scale.
+
+    Zero for an estimator without a law (synthetic controls): the placebos are compared with donors just as the areas
+    are, so the error of a synthetic control is in each placebo's effect already.
+    """
     from pmg_eval.estimate.scales import SCALES
 
     k = len(effects.values)

@@ -35,12 +35,16 @@ class PlaceboDetails:
     Attributes
     ----------
     placebos : DataFrame
-        One row per cohort and placebo area: ``cohort, unit, effect`` (on the estimate's scale), ``size``, ``sigma``.
+        One row per cohort and placebo area: ``cohort, unit, effect`` (on the estimate's scale), ``size``, ``sigma``;
+        for synthetic controls ``pre_rmspe, rmspe_ratio`` (NaN at a perfect fit).
     variance : DataFrame
         Fitted a and b of :math:`\sigma^2=a+b/size` per cohort.
     checks : DataFrame
         Per treated area: ``p_plain`` (placebo ranks without scaling), ``p_size_matched`` (among the areas nearest in
-        size), ``n_matched``, ``sigma``, ``size``, ``control_se``.
+        size), ``n_matched``, ``sigma``, ``size``, ``control_se``; for synthetic controls ``pre_rmspe``,
+        ``pre_rmspe_rank`` (share of the placebos that fit as badly before the start, or worse), ``rmspe_ratio`` (root
+        mean squared gap after over before the start) and ``p_rmspe_ratio``, its rank among the placebos', both NaN at
+        a perfect fit. A placebo with a perfect fit, whose ratio is unbounded, counts as at least as large.
     """
 
     placebos: pd.DataFrame
@@ -75,7 +79,8 @@ def placebo(
     ----------
     estimator : callable
         ``estimator(panel, outcome) -> Estimate``. With unit labels (``did.imputation``) all areas come from one fit;
-        otherwise each area is estimated alone against the never-treated.
+        otherwise each area is estimated alone against the never-treated. One with an option ``donors``
+        (``synth.classic``, ``synth.sdid``) estimates every placebo against all other untreated areas.
     panel, outcome : Panel, str
     eligible : sequence of unit labels, optional
         Placebo pool (default: never treated, not contaminated within the panel).
@@ -102,6 +107,8 @@ def placebo(
     -----
     PMG-FEW-PLACEBOS
         Fewer than 39 placebos; with fewer than 19 no two-sided 5 % test exists and 95 % intervals are not given.
+    PMG-PRE-FIT
+        Synthetic controls that fit worse before the start than the median placebo: errors may be larger than their law.
 
     Assumes
     -------
@@ -145,6 +152,9 @@ def placebo(
     _warn_few(min(len(law.size) for law in laws.values()))
     shared = control_error(effects)
     errors, checks = _draws(effects, laws, shared, draws, generator)
+    if effects.pre_rmspe is not None:
+        checks = checks.assign(**_fit_checks(effects, laws))
+        _warn_fit(checks)
     options = {
         "draws": draws,
         "eligible": None if eligible is None else [str(unit) for unit in eligible],
@@ -178,6 +188,8 @@ class _Law:
     size: Array
     a: float
     b: float
+    pre_rmspe: Array | None = None
+    post_rmspe: Array | None = None
 
     def sigma(self, size: Array) -> Array:
         return np.sqrt(self.a + self.b / size)
@@ -193,7 +205,7 @@ def _law(effects: AreaEffects) -> _Law:
     # An area without any event afterwards has log ratio -inf: it counts as the most extreme of the others.
     error = np.where(finite, error, -np.abs(error[finite]).max(initial=0.0))
     a, b = fit_variance(error[finite], effects.size[finite])
-    return _Law(effects.units, error, effects.size, a, b)
+    return _Law(effects.units, error, effects.size, a, b, effects.pre_rmspe, effects.post_rmspe)
 
 
 def fit_variance(error: Array, size: Array, iterations: int = 10) -> tuple[float, float]:
@@ -294,6 +306,42 @@ def _rank_p(found: float, placebo_effect: Array) -> float:
     return float((1 + (np.abs(placebo_effect) >= abs(found) * (1 - 1e-12)).sum()) / (1 + len(placebo_effect)))
 
 
+def _ratio(pre: Array, post: Array) -> Array:
+    """Gap after over gap before the start; NaN at a perfect fit."""
+    return np.where(pre > 0, post / np.where(pre > 0, pre, 1.0), np.nan)
+
+
+def _fit_checks(effects: AreaEffects, laws: dict[Start, _Law]) -> dict[str, Array]:
+    """Fit before the start and its rank, ratio of the gaps and its rank, per area."""
+    rows = []
+    for column, start in enumerate(_starts(effects)):
+        law = laws.get(start)
+        if effects.pre_rmspe is None or effects.post_rmspe is None or np.isnan(effects.values[column]):
+            rows.append((np.nan,) * 4)
+            continue
+        pre = float(effects.pre_rmspe[column])
+        ratio = float(_ratio(effects.pre_rmspe, effects.post_rmspe)[column])
+        rank = p_value = np.nan
+        if law is not None and law.pre_rmspe is not None and law.post_rmspe is not None:
+            rank = float((law.pre_rmspe >= pre * (1 - 1e-9)).mean())
+            smaller = _ratio(law.pre_rmspe, law.post_rmspe) < ratio * (1 - 1e-12)
+            p_value = np.nan if np.isnan(ratio) else float(1 + (~smaller).sum()) / (1 + len(smaller))
+        rows.append((pre, rank, ratio, p_value))
+    return dict(zip(("pre_rmspe", "pre_rmspe_rank", "rmspe_ratio", "p_rmspe_ratio"), np.array(rows).T, strict=True))
+
+
+def _warn_fit(checks: pd.DataFrame) -> None:
+    poor = checks["pre_rmspe_rank"].to_numpy() < 0.5
+    if poor.any():
+        warn(
+            "PMG-PRE-FIT",
+            "areas fitted worse before their start than the median placebo: errors may be larger than their law",
+            where=list(checks["unit"][poor]),
+            fix="read details.checks (rmspe_ratio), or synth.sdid",
+            stacklevel=4,
+        )
+
+
 def _result(
     effects: AreaEffects,
     laws: dict[Start, _Law],
@@ -355,12 +403,19 @@ def _details(laws: dict[Start, _Law], checks: pd.DataFrame, panel: Panel) -> Pla
                     "effect": law.effect,
                     "size": law.size,
                     "sigma": law.sigma(law.size),
+                    **_placebo_fit(law),
                 }
             )
         )
         shown = {} if panel.share is None else {"share": share}
         fitted.append({"cohort": label, **shown, "a": law.a, "b": law.b})
     return PlaceboDetails(pd.concat(tables, ignore_index=True), pd.DataFrame(fitted), checks)
+
+
+def _placebo_fit(law: _Law) -> dict[str, Array]:
+    if law.pre_rmspe is None or law.post_rmspe is None:
+        return {}
+    return {"pre_rmspe": law.pre_rmspe, "rmspe_ratio": _ratio(law.pre_rmspe, law.post_rmspe)}
 
 
 def _status(effects: AreaEffects, panel: Panel, outcome: str, p_min: Array) -> tuple[list[str], Array]:

@@ -1,5 +1,6 @@
 """Synthetic controls (L2): a treated unit beside a weighted mean of donors that resembled it before its start."""
 
+from pmg_eval.synth import _register as _register
 from pmg_eval.synth._classic import classic
 from pmg_eval.synth._details import SdidDetails, SynthDetails
 from pmg_eval.synth._hull import HullDetails, hull

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pmg_eval.errors import NumericalError
 from pmg_eval.numerics.rows import Array
 from pmg_eval.synth._door import FEWEST_PRE, Design, Positions
-from pmg_eval.synth._fit import Fit, fit_weights
+from pmg_eval.synth._fit import Fit, fit_many, fit_weights
 from pmg_eval.synth._predictors import Table
 from pmg_eval.synth._prefit import Placebos
 
@@ -35,8 +35,8 @@ class Area:
     donors : (J,) int
     fit : Fit or None
         None where nothing could be fitted.
-    synthetic : (T,) float
-        Path of the synthetic control, on the scale of the fit.
+    synthetic, gap : (T,) float
+        Path of the synthetic control, and what is left, on the scale of the fit.
     pre_rmspe, post_rmspe : float
         Root mean squared gaps; exactly zero before the start where the fit is perfect.
     limit : float
@@ -53,6 +53,7 @@ class Area:
     donors: Positions
     fit: Fit | None
     synthetic: Array
+    gap: Array
     pre_rmspe: float = np.nan
     post_rmspe: float = np.nan
     limit: float = np.nan
@@ -87,36 +88,77 @@ class Windows:
         self._paths: dict[bytes, Array] = {}
         self._placebos: dict[bytes, Placebos] = {}
 
-    def area(self, unit: int) -> Area:
-        """Fit one treated unit."""
+    def areas(self) -> list[Area]:
+        """Fit all treated units; those with the same periods before the start together."""
         design = self.design
-        before, after = design.before(unit), design.after(unit)
-        kept = None
-        donors, pool = design.donors, self._pool
-        if design.others:
-            kept = design.donors != unit
-            donors, pool = design.donors[kept], self._pool[kept]
-        short = int(before.sum()) < (1 if design.others else FEWEST_PRE)
-        if short:
-            nothing = np.full(design.outcome.shape[1], np.nan)
-            return Area(unit, before, after, donors, None, nothing, short=True)
+        units = design.treated
+        seen = ~np.isnan(design.outcome[units])
+        start = design.panel.cohort[units][:, None]
+        before = (design.panel.time_codes < start - design.anticipation) & seen
+        after = (design.panel.time_codes >= start) & seen
+        enough = before.sum(axis=1) >= (1 if design.others else FEWEST_PRE)
+        found: dict[int, Area] = {
+            int(at): self._without(int(units[at]), before[at], after[at], "", short=True)
+            for at in np.flatnonzero(~enough)
+        }
+        windows: dict[bytes, list[int]] = {}
+        for at in np.flatnonzero(enough).tolist():
+            windows.setdefault(before[at].tobytes(), []).append(at)
+        for members in windows.values():
+            fitted = self._together(units[members], before[members[0]], after[members])
+            found.update(zip(members, fitted, strict=True))
+        return [found[at] for at in range(len(units))]
+
+    def _together(self, units: Positions, before: Mask, after: NDArray[np.bool_]) -> list[Area]:
+        """Areas with the same periods (T,) before their start: weights, paths and errors."""
+        design = self.design
+        own = design.outcome[units]
+        others = (
+            units[:, None] != design.donors if design.others else np.ones((len(units), len(design.donors)), dtype=bool)
+        )
         if self.table is None:
-            paths = self.paths(before)
-            columns, goal = paths if kept is None else paths[:, kept], design.outcome[unit, before]
+            without = np.where(others.all(axis=1), -1, others.argmin(axis=1)) if design.others else None
+            fits = fit_many(self.paths(before), np.ascontiguousarray(own[:, before].T), without)
         else:
-            columns, goal = self.table.scaled(unit, donors, before)
-        try:
-            fit = fit_weights(columns, goal)
-        except NumericalError as error:  # one area without a number, not all of them
-            nothing = np.full(design.outcome.shape[1], np.nan)
-            return Area(unit, before, after, donors, None, nothing, trouble=error.what)
-        synthetic = fit.weights @ pool
-        gap = design.outcome[unit] - synthetic
-        rounding = 1e-14 * float(np.abs(design.outcome[unit, before]).max())
+            fits = [
+                self._by_predictors(int(unit), design.donors[kept], before)
+                for unit, kept in zip(units, others, strict=True)
+            ]
+        weights = np.zeros(others.shape)
+        for fit, row, kept in zip(fits, weights, others, strict=True):
+            row[kept] = fit.weights if isinstance(fit, Fit) else 0.0
+        # Differences to one donor: exact for what units have in common, however large.
+        base = self._pool[0]
+        change = weights @ (self._pool - base)
+        synthetic, gap = base + change, (own - base) - change
+        error = np.sqrt(np.square(gap[:, before]).mean(axis=1))
         # A perfect fit is exactly zero: what rounding leaves has no rank and no ratio.
-        perfect = fit.inside if self.table is None else _rms(gap[before]) <= rounding
-        error = 0.0 if perfect else _rms(gap[before])
-        return Area(unit, before, after, donors, fit, synthetic, error, _rms(gap[after]))
+        rounding = 1e-14 * np.abs(own[:, before]).max(axis=1)
+        with np.errstate(invalid="ignore"):
+            later = np.sqrt(np.where(after, np.square(gap), 0.0).sum(axis=1) / after.sum(axis=1))
+        areas = []
+        for at, (unit, fit) in enumerate(zip(units.tolist(), fits, strict=True)):
+            if not isinstance(fit, Fit):  # one area without a number, not all of them
+                areas.append(self._without(unit, before, after[at], fit.what))
+                continue
+            perfect = fit.inside if self.table is None else error[at] <= rounding[at]
+            pre = 0.0 if perfect else float(error[at])
+            donors = design.donors[others[at]] if design.others else design.donors
+            areas.append(Area(unit, before, after[at], donors, fit, synthetic[at], gap[at], pre, float(later[at])))
+        return areas
+
+    def _by_predictors(self, unit: int, donors: Positions, before: Mask) -> Fit | NumericalError:
+        if self.table is None:
+            raise ValueError("no predictors")
+        try:
+            return fit_weights(*self.table.scaled(unit, donors, before))
+        except NumericalError as error:
+            return error
+
+    def _without(self, unit: int, before: Mask, after: Mask, trouble: str, short: bool = False) -> Area:
+        nothing = np.full(self.design.outcome.shape[1], np.nan)
+        donors = self.design.donors_of(unit)
+        return Area(unit, before, after, donors, None, nothing, nothing, short=short, trouble=trouble)
 
     def paths(self, before: Mask) -> Array:
         """Outcomes (m, J) of the whole pool before a start."""
@@ -186,9 +228,9 @@ def first_share(design: Design, unit: int) -> Array:
 def fit_areas(design: Design, table: Table | None, keep: bool) -> list[Area]:
     """All treated units, in the order of the panel."""
     windows = Windows(design, table)
-    areas = [windows.area(int(unit)) for unit in design.treated]
+    areas = windows.areas()
     return areas if design.others else [windows.judged(area, keep) for area in areas]
 
 
 def _rms(values: Array) -> float:
-    return math.sqrt(float(values @ values) / len(values)) if len(values) else math.nan
+    return math.sqrt(float(values @ values) / len(values))

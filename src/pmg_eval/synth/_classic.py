@@ -134,8 +134,7 @@ def classic(
     >>> float(gaps.average().values[0].round(6)), gaps.details.weights[["donor", "weight"]].round(6).values.tolist()
     (3.0, [[1.0, 0.5], [2.0, 0.5]])
     """
-    if not isinstance(poor_fit, str) or poor_fit not in ("refuse", "keep"):
-        raise DataError("PMG-OPTION", f"unknown poor_fit={poor_fit!r}", fix='"refuse" or "keep"')
+    _need_option(poor_fit)
     weights = importance(predictors, v)
     study = design(panel, outcome, donors=donors, family=family, anticipation=anticipation)
     table = None if predictors is None or weights is None else Table(study, predictors, weights)
@@ -161,6 +160,11 @@ def classic(
         scale="log" if family == "poisson" else "identity",
         provenance=_provenance(study, areas, options),
     )
+
+
+def _need_option(poor_fit: object) -> None:
+    if not isinstance(poor_fit, str) or poor_fit not in ("refuse", "keep"):
+        raise DataError("PMG-OPTION", f"unknown poor_fit={poor_fit!r}", fix='"refuse" or "keep"')
 
 
 def _need_one(study: Design, areas: Sequence[Area]) -> None:
@@ -192,8 +196,8 @@ def _warn(study: Design, areas: Sequence[Area]) -> None:
         ranges = [(name, *effect_range(study, area)) for name, area in several]
         warn(
             "PMG-NON-UNIQUE",
-            f"{len(several)} of {len(areas)} treated units are fitted equally well by many weights; mean effects over all "
-            "of them range",
+            f"{len(several)} of {len(areas)} treated units are fitted equally well by many weights; mean effects over "
+            "all of them range",
             where=[f"{name}: {low:.4g} to {high:.4g}" for name, low, high in ranges],
             fix="read synth.hull; a longer past, or fewer donors that are more alike",
             stacklevel=4,

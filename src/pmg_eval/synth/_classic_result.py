@@ -46,7 +46,7 @@ def terms_of(design: Design, areas: Sequence[Area], outcome: str) -> tuple[Array
         "method": METHOD,
     }
     if design.exposure is None:
-        value = own - synthetic
+        value = np.array([area.gap for area in areas])[row, period]
         if panel.share is not None:
             share = np.array([first_share(design, area.unit) for area in areas])[row, period]
             value, weight = value / share, weight * share
@@ -130,24 +130,27 @@ def _fit(design: Design, areas: Sequence[Area]) -> pd.DataFrame:
         return np.array([missing if area.fit is None else of(area.fit) for area in areas], dtype=np.float64)
 
     pre, post = np.array([area.pre_rmspe for area in areas]), np.array([area.post_rmspe for area in areas])
+    largest = each(lambda fit: fit.weights.max())
+    # of positive weights: the dot product of a row with itself
+    square = each(lambda fit: fit.weights @ fit.weights)
     perfect = pre == 0
     return pd.DataFrame(
         {
             "unit": panel.units.take(units),
             "cohort": time_labels(panel, panel.cohort[units].astype(np.int64)),
-            "n_pre": [int(area.before.sum()) for area in areas],
-            "n_post": [int(area.after.sum()) for area in areas],
-            "n_donors": [len(area.donors) for area in areas],
+            "n_pre": np.array([area.before for area in areas]).sum(axis=1),
+            "n_post": np.array([area.after for area in areas]).sum(axis=1),
+            "n_donors": np.array([len(area.donors) for area in areas]),
             "objective": each(lambda fit: fit.objective),
             "pre_rmspe": pre,
             "post_rmspe": post,
             "rmspe_ratio": np.where(perfect, np.nan, post / np.where(perfect, 1.0, pre)),
-            "effective_donors": each(lambda fit: 1 / np.square(fit.weights).sum()),
-            "max_weight": each(lambda fit: fit.weights.max()),
+            "effective_donors": 1 / square,
+            "max_weight": largest,
             "kkt_gap": each(lambda fit: fit.kkt_gap),
-            "fit_limit": [area.limit for area in areas],
-            "inside_hull": [area.fit is not None and area.fit.inside for area in areas],
-            "unique": [area.fit is not None and area.fit.unique for area in areas],
+            "fit_limit": np.array([area.limit for area in areas]),
+            "inside_hull": np.array([area.fit is not None and area.fit.inside for area in areas]),
+            "unique": np.array([area.fit is not None and area.fit.unique for area in areas]),
             "refused": ["" if area.shown else area.reason for area in areas],
         }
     )

@@ -1,10 +1,10 @@
 r"""Weights of one synthetic control: the best fit, whether other weights fit as well, and which of them are taken.
 
-The nearest point of the donors' hull is unique, the weights that reach it need not be: inside the hull (usual when there
-are more donors than periods) infinitely many do. Of all of them those with the smallest :math:`\sum_jw_jd_j^2` are
-taken, d the distance of a donor to the target: the limit of the penalized synthetic control of Abadie and L'Hour (2021)
-as its penalty vanishes, which does not depend on the order or the names of the donors. Donors that are equal in what is
-fitted share their weight equally.
+The nearest point of the donors' hull is unique, the weights that reach it need not be: inside the hull (usual when
+there are more donors than periods) infinitely many do. Of all of them those with the smallest
+:math:`\sum_jw_jd_j^2` are taken, d the distance of a donor to the target: the limit of the penalized synthetic control
+of Abadie and L'Hour (2021) as its penalty vanishes, which does not depend on the order or the names of the donors.
+Donors that are equal in what is fitted share their weight equally.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 from pmg_eval.errors import NumericalError
 from pmg_eval.numerics.pivot import lowest
 from pmg_eval.numerics.rows import Array
-from pmg_eval.numerics.simplex import simplex_gap, simplex_lstsq
+from pmg_eval.numerics.simplex import SimplexFit, simplex_gap, simplex_lstsq
+from pmg_eval.numerics.simplex_many import simplex_many
 from pmg_eval.synth._door import Positions
 
 # A target is inside when it cannot be separated from the donors by more than this angle; as in numerics/polytope.py.
@@ -67,30 +68,62 @@ class Fit:
         return level + low, level + high
 
 
-def fit_weights(columns: Array, goal: Array) -> Fit:
+def fit_many(columns: Array, goals: Array, without: Positions | None = None) -> list[Fit | NumericalError]:
+    """Best fit of many goals (m, k); ``without`` (k,) is a column each of them must not use.
+
+    What one pass over all of them cannot settle (a goal inside the hull, weights that are not unique) is looked at one
+    by one; a goal that cannot be fitted gets its error.
+    """
+    found = simplex_many(columns, goals, without)
+    longest, rounding = _sizes(columns, goals)
+    miss = np.sqrt(found.objective)
+    near = np.count_nonzero(found.slack <= _ANGLE * longest + rounding, axis=1)
+    plain = found.settled & (miss > _ANGLE * longest + rounding) & (near == np.count_nonzero(found.weights, axis=1))
+    fits: list[Fit | NumericalError] = []
+    for number, simple in enumerate(plain.tolist()):
+        weights = found.weights[number]
+        kept = np.arange(len(weights)) if without is None else np.delete(np.arange(len(weights)), without[number])
+        own, active = weights[kept], np.flatnonzero(weights[kept])
+        objective, gap = float(found.objective[number]), float(found.kkt_gap[number])
+        if simple:
+            fits.append(Fit(own, objective, gap, False, True, active))
+            continue
+        settled = SimplexFit(own, 0.0, objective, gap, 1, active) if found.settled[number] else None
+        try:
+            fits.append(fit_weights(np.ascontiguousarray(columns[:, kept]), goals[:, number], settled))
+        except NumericalError as error:
+            fits.append(error)
+    return fits
+
+
+def _sizes(columns: Array, goals: Array) -> tuple[float, float]:
+    """A length that no difference of two columns exceeds, and the rounding of the data."""
+    top, low, root = float(columns.max()), float(columns.min()), float(np.sqrt(len(columns)))
+    largest = max(top, -low, float(np.abs(goals).max()))
+    return (top - low) * root, float(4 * np.finfo(np.float64).eps) * root * largest
+
+
+def fit_weights(columns: Array, goal: Array, found: SimplexFit | None = None) -> Fit:
     """Best fit of ``goal`` (m,) by a weighted mean of the columns (m, J), by the rules of this module.
+
+    ``found`` is a solution, if there is one already.
 
     Raises
     ------
     NumericalError
         PMG-KKT, PMG-NOT-FINITE: those of ``simplex_lstsq``.
     """
-    found = simplex_lstsq(columns, goal)
+    found = simplex_lstsq(columns, goal) if found is None else found
     weights, used = found.weights, found.active
     away = columns - goal[:, None]
     nearby = away[:, used]
     rest = -(nearby @ weights[used])
     miss = float(np.sqrt(rest @ rest))
-    top, low = float(columns.max()), float(columns.min())
-    size = max(top, -low, float(np.abs(goal).max()))
-    rounding = float(4 * np.finfo(np.float64).eps * np.sqrt(len(goal)) * size)
+    longest, rounding = _sizes(columns, goal)
     distance = np.sqrt(np.square(nearby).sum(axis=0))
     inside = miss <= _ANGLE * float(weights[used] @ distance) + rounding
     towards = away + rest[:, None]
-    if inside:
-        candidates = np.arange(len(weights))
-    else:
-        candidates = _face(rest, miss, towards, used, rounding, (top - low) * np.sqrt(len(goal)))
+    candidates = np.arange(len(weights)) if inside else _face(rest, miss, towards, used, rounding, longest)
     only = Fit(weights, found.objective, found.kkt_gap, inside, True, candidates)
     if len(candidates) == len(used) and _independent(towards[:, used]):
         return only
@@ -155,5 +188,5 @@ def _independent(towards: Array) -> bool:
         return False
     length = np.sqrt(np.square(towards).sum(axis=0))
     # They have one dependence, the fit itself, in which all take part: the others are independent, or there are more.
-    triangle = np.linalg.qr(towards / np.where(length > 0, length, 1.0), mode="r")
+    triangle = np.asarray(np.linalg.qr(towards / np.where(length > 0, length, 1.0), mode="r"))
     return bool(np.abs(triangle.diagonal()[: count - 1]).min() > _RANK)

@@ -38,19 +38,25 @@ class Predictor:
     name: str = ""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.column, Hashable) or self.column is None:
+        column, periods = _given(self.column), _given(self.periods)
+        if not isinstance(column, Hashable) or column is None:
             raise DataError("PMG-PREDICTOR", "a predictor needs the name of one column", fix='Predictor("income")')
-        if self.periods is not None:
-            if not isinstance(self.periods, tuple | list) or len(self.periods) != 2:
+        if periods is not None:
+            if not isinstance(periods, tuple | list) or len(periods) != 2:
                 raise DataError(
                     "PMG-PREDICTOR",
                     f"periods of predictor {self.column!r} must be (first, last)",
                     fix="one period twice for a single one: (1990, 1990)",
                 )
-            object.__setattr__(self, "periods", tuple(self.periods))
+            object.__setattr__(self, "periods", tuple(periods))
         if not self.name:
-            span = "" if self.periods is None else f" {self.periods[0]}-{self.periods[1]}"
+            span = "" if periods is None else f" {periods[0]}-{periods[1]}"
             object.__setattr__(self, "name", f"{self.column}{span}")
+
+
+def _given(value: Any) -> Any:
+    """What the caller gave, whatever the annotation promised."""
+    return value
 
 
 def importance(predictors: Sequence[Predictor] | None, v: Sequence[float] | None) -> Array | None:
@@ -65,7 +71,7 @@ def importance(predictors: Sequence[Predictor] | None, v: Sequence[float] | None
         if v is not None:
             raise DataError("PMG-V", "v weighs predictors, and there are none", fix="predictors=[synth.Predictor(...)]")
         return None
-    if isinstance(predictors, str) or not all(isinstance(item, Predictor) for item in predictors) or not predictors:
+    if not _are_predictors(predictors):
         raise DataError(
             "PMG-PREDICTOR", "predictors must be a list of synth.Predictor", fix='[synth.Predictor("income")]'
         )
@@ -79,13 +85,22 @@ def importance(predictors: Sequence[Predictor] | None, v: Sequence[float] | None
         weights = np.asarray(list(v), dtype=np.float64)
     except (TypeError, ValueError):
         raise DataError("PMG-V", "v must be a list of numbers", fix="one number for each predictor") from None
-    if weights.shape != (len(predictors),) or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+    if (
+        weights.shape != (len(predictors),)
+        or not np.isfinite(weights).all()
+        or (weights < 0).any()
+        or not weights.any()
+    ):
         raise DataError(
             "PMG-V",
             f"v must be {len(predictors)} numbers, not negative and not all zero",
             fix="one number for each predictor",
         )
     return np.asarray(weights / weights.sum())
+
+
+def _are_predictors(given: Any) -> bool:
+    return isinstance(given, Sequence) and len(given) > 0 and all(isinstance(item, Predictor) for item in given)
 
 
 class Table:
@@ -144,7 +159,7 @@ class Table:
         return table[:, :-1], table[:, -1]
 
     def scaled(self, unit: int, donors: Positions, before: NDArray[np.bool_]) -> tuple[Array, Array]:
-        r"""The same divided by their standard deviation (treated and donors, as R Synth does), times :math:`\sqrt v`."""
+        r"""The same over their standard deviation (treated and donors, as R Synth does), times :math:`\sqrt v`."""
         controls, own = self.of(unit, donors, before)
         spread = np.column_stack([controls, own]).std(axis=1, ddof=1)
         factor = np.sqrt(self.v) / spread

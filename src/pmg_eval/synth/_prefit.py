@@ -1,17 +1,17 @@
-r"""Is the fit of an area before its start worse than that of nine tenths of its placebos?
+r"""Whether the fit of an area before its start is worse than that of nine tenths of its placebos.
 
-Each donor is compared with the other donors over the same periods. An area is refused when fewer than a tenth of these
-placebos fit as badly as it does. That question rarely needs the placebos' fits. For donor j with path :math:`y_j`, any
-point p of the hull of the others (a weighted mean of them) and the direction :math:`e=y_j-p` give
+Each donor is compared with the other donors over the same periods. An area is refused when fewer than a tenth of
+these placebos fit as badly as it does. That question rarely needs the placebos' fits. For donor j with path
+:math:`y_j`, any point p of the hull of the others (a weighted mean of them) and the direction :math:`e=y_j-p` give
 
 .. math:: \frac{\min_{k\ne j}e'(y_j-y_k)}{\lVert e\rVert}\;\le\;\text{distance of }y_j\text{ to the hull of the others}
           \;\le\;\lVert e\rVert .
 
 The left side is the width of the gap between j and everybody else in that direction. Starting from the mean of the
-others, each step moves p towards the donor that reaches furthest (Frank-Wolfe), for all donors at once: one product of
-two matrices a step. A handful of steps decides nearly every area; only placebos whose bounds still lie on both sides of
-the question are solved, those that are likely to answer it first. (Bounds from the box of the others' outcomes are
-weaker: in panels of 300 municipalities hardly anybody lies outside the box.)
+others, each step moves p towards the donor that reaches furthest (Frank-Wolfe), for all donors at once: one product
+of two matrices a step. A handful of steps decides nearly every area; only placebos whose bounds still lie on both
+sides of the question are solved, those that are likely to answer it first. (The distance to the box of the others'
+outcomes is a weaker bound: among 300 municipalities hardly anybody lies outside that box.)
 """
 
 from __future__ import annotations

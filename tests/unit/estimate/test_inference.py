@@ -54,11 +54,11 @@ def test_logit() -> None:
 
 
 def test_log_log() -> None:
-    """The log-log interval of a survival probability: S^exp(+-z se/(S log S))."""
-    found = row(0.7, 0.04, scale="cloglog")
+    """The log-log interval of a survival probability, S^exp(+-z se/(S log S)), for the share 1 - S with the event."""
+    found = row(0.3, 0.04, scale="cloglog")
     shift = np.exp(Z * 0.04 / (0.7 * abs(np.log(0.7))))
-    assert_allclose(found["conf_low"], 0.7**shift, rtol=1e-13)
-    assert_allclose(found["conf_high"], 0.7 ** (1 / shift), rtol=1e-13)
+    assert_allclose(found["conf_low"], 1 - 0.7 ** (1 / shift), rtol=1e-13)
+    assert_allclose(found["conf_high"], 1 - 0.7**shift, rtol=1e-13)
 
 
 def test_t_where_degrees_of_freedom_are_few() -> None:

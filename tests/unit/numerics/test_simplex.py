@@ -176,8 +176,9 @@ def test_large_ridge_gives_uniform_weights() -> None:
     np.testing.assert_allclose(simplex_lstsq(A, b, ridge=1e12).weights, 1 / 8, atol=1e-10)
 
 
-def test_warm_start_reaches_the_same_weights_sooner() -> None:
+def test_warm_start_reaches_the_same_weights_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
     A, b = problem(25, 60, seed=10)
+    monkeypatch.setattr(simplex, "_by_nnls", lambda *_: None)
     cold = simplex_lstsq(A, b)
     warm = simplex_lstsq(A, b, start=cold.weights)
     assert warm.iterations < cold.iterations
@@ -203,6 +204,58 @@ def test_donor_order_does_not_matter() -> None:
     np.testing.assert_allclose(simplex_lstsq(A[:, order], b).weights, simplex_lstsq(A, b).weights[order], atol=1e-12)
 
 
+# --- the start by nonnegative least squares --------------------------------------------------------------------------
+
+
+def no_convergence(*_: object) -> None:
+    raise RuntimeError("Maximum number of iterations reached.")
+
+
+@pytest.mark.parametrize(("m", "J", "noise"), [(19, 38, 1.0), (12, 313, 1.0), (6, 40, 0.0), (5, 3, 2.0)])
+@pytest.mark.parametrize("ridge", [0.0, 0.7])
+@pytest.mark.parametrize("intercept", [False, True])
+def test_with_and_without_it_the_weights_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, m: int, J: int, noise: float, ridge: float, intercept: bool
+) -> None:
+    """An old scipy, and one whose nnls does not converge, take the path from a single column."""
+    A, b = problem(m, J, seed=J, noise=noise)
+    quick = simplex_lstsq(A, b, ridge=ridge, intercept=intercept)
+    check(quick)
+    monkeypatch.setattr("scipy.optimize.nnls", no_convergence)
+    for compiled in (True, False):
+        monkeypatch.setattr(simplex, "_nnls_is_compiled", lambda: compiled)  # noqa: B023
+        slow = simplex_lstsq(A, b, ridge=ridge, intercept=intercept)
+        check(slow)
+        assert slow.iterations > 1
+        assert slow.objective == pytest.approx(quick.objective, rel=1e-12, abs=1e-20)
+        if ridge > 0 or noise > 0.5:
+            np.testing.assert_allclose(slow.weights, quick.weights, atol=1e-11)
+
+
+@pytest.mark.parametrize("bad", [np.zeros(30), np.full(30, np.nan), np.full(30, np.inf), np.eye(30)[7]])
+def test_a_start_that_is_no_start_or_a_bad_one_does_no_harm(monkeypatch: pytest.MonkeyPatch, bad: np.ndarray) -> None:
+    A, b = problem(12, 30, seed=3, noise=2.0)
+    want = simplex_lstsq(A, b)
+    monkeypatch.setattr("scipy.optimize.nnls", lambda *_: (bad, 0.0))
+    found = simplex_lstsq(A, b)
+    check(found)
+    np.testing.assert_allclose(found.weights, want.weights, atol=1e-12)
+
+
+def test_gap_and_objective_of_given_weights() -> None:
+    A, b = problem(12, 30, seed=3, noise=2.0)
+    best = simplex_lstsq(A, b)
+    value, gap = simplex.simplex_gap(A + 1e6, b + 1e6, best.weights)
+    assert value == pytest.approx(best.objective, rel=1e-9)
+    assert gap <= 1e-9
+    uniform = np.full(30, 1 / 30)
+    value, gap = simplex.simplex_gap(A, b, uniform)
+    assert value == pytest.approx(objective(A, b, uniform), rel=1e-12)
+    fit, r = A @ uniform, b - A @ uniform
+    distance = np.linalg.norm(A - fit[:, None], axis=0).max()
+    assert gap == pytest.approx((r @ (A - fit[:, None])).max() / distance / max(distance, np.linalg.norm(r)), rel=1e-10)
+
+
 def test_refusals() -> None:
     with pytest.raises(NumericalError, match="PMG-NO-DONORS"):
         simplex_lstsq(np.zeros((3, 0)), np.zeros(3))
@@ -215,6 +268,7 @@ def test_refusals() -> None:
 
 def test_a_result_that_is_not_optimal_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     A, b = problem(10, 6, seed=6)
+    monkeypatch.setattr(simplex, "_by_nnls", lambda *_: None)
     monkeypatch.setattr(simplex, "_ENTER", 1e6)  # no column may join
     with pytest.raises(NumericalError, match="PMG-KKT"):
         simplex_lstsq(A, b)

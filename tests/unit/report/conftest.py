@@ -10,6 +10,7 @@ import pytest
 
 from pmg_eval.estimate import Draws, Estimate, Influence, Provenance, Rows, make_terms
 from pmg_eval.estimate.scales import ScaleName
+from unit.report import grown
 
 UNITS = 80
 PAYLOADS = (
@@ -51,6 +52,14 @@ class Fake:
     headline: str
     caveats: tuple[str, ...]
     provenance: Provenance
+    kind: Any
+    summary: tuple[str, ...]
+    wave_agreement: pd.DataFrame
+    area_agreement: pd.DataFrame
+    hull: pd.DataFrame
+    paths: pd.DataFrame
+    recidivism: Estimate[Any] | None
+    truth: pd.DataFrame | None
 
 
 def _influence(rng: np.random.Generator, n_treated: Sequence[int], size: float) -> Influence:
@@ -134,12 +143,14 @@ def _evaluation(scale: ScaleName = "log", names: Sequence[Any] | None = None, wo
         ("placebo in time", "An effect before?", f"estimate 1.041 {words}", "attention"),
         ("randomization", "Other areas?", "fewer than two eligible areas", "not possible"),
     ]
+    areas = _areas(names, scale)
+    headline = f"Suspects were 8.6 % lower than expected {words}."
     return Fake(
         title=f"Youth suspects {words}",
         outcome=f"suspects {words}",
         family="poisson" if scale == "log" else "gaussian",
         effects=replace(effects, provenance=effects.provenance.noting(f"noted {words}")),
-        areas=_areas(names, scale),
+        areas=areas,
         band=effects.where(group="event_time").band(rng=0, draws=999),
         checks=pd.DataFrame(checks, columns=["check", "question", "finding", "verdict"], dtype=object),
         agreement=Estimate(np.array([one + 0.01]), contrast, law, scale=scale),
@@ -161,7 +172,7 @@ def _evaluation(scale: ScaleName = "log", names: Sequence[Any] | None = None, wo
             dtype=object,
         ),
         data={"areas": 80, "periods": 14, f"fact {words}": f"value {words}"},
-        headline=f"Suspects were 8.6 % lower than expected {words}.",
+        headline=headline,
         caveats=(f"placebo in time: read on {words}.",),
         provenance=Provenance(
             "evaluate",
@@ -172,6 +183,14 @@ def _evaluation(scale: ScaleName = "log", names: Sequence[Any] | None = None, wo
             (),
             0,
         ),
+        kind="one" if len(names) == 1 else "many",
+        summary=(headline, f"3 methods say the same {words}.", "Of 3 checks, 1 asks for attention."),
+        wave_agreement=grown.wave_agreement(scale),
+        area_agreement=grown.area_agreement(areas, words),
+        hull=grown.hull(names),
+        paths=grown.paths(names, areas, scale),
+        recidivism=grown.recidivism((f"wave 2022 {words}", "wave 2023", "comparison areas")),
+        truth=grown.truth(areas),
     )
 
 

@@ -18,7 +18,7 @@ from pmg_eval.report import _style as style
 from pmg_eval.report._axis import EffectAxis
 from pmg_eval.report._event_study import event_study, event_study_text, study
 from pmg_eval.report._forest import forest, forest_text, verdicts
-from pmg_eval.report._sections import measured
+from pmg_eval.report._like import measured
 from pmg_eval.report._svg import inline
 from pmg_eval.report.display import plot
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmg_eval.report._words import Measure, clean, columns_of, number, p_value, percent, shortened, whole
+from pmg_eval.report._words import Measure, clean, columns_of, number, p_value, percent, shortened, typeset, whole
 
 
 @given(st.text())
@@ -23,6 +23,18 @@ def test_a_clean_label_can_be_written_and_cannot_steer_a_terminal(text: str) -> 
 )
 def test_labels(value: object, shown: str) -> None:
     assert clean(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("from -3.0 % to +20.6 %", "from −3.0\u00a0% to +20.6\u00a0%"),
+        ("(-1.5)", "(−1.5)"),
+        ("2010-01-05, Sittard-Geleen, A-12, 1e-05", "2010-01-05, Sittard-Geleen, A-12, 1e-05"),
+    ],
+)
+def test_sentences_are_set_like_the_tables(given: str, shown: str) -> None:
+    assert typeset(given) == shown
 
 
 def test_a_period_keeps_its_name() -> None:
