@@ -369,13 +369,17 @@ def unchanged(frame: Any, before: Any) -> None:
         assert frame.equals(before)
 
 
+def put(one: Case, frame: Any, roles: dict[str, Any]) -> Any:
+    data = Spells(frame, **roles)
+    return data if one.estimator is None else one.estimator(data)
+
+
 @pytest.mark.parametrize("one", ERRORS, ids=lambda one: one.id)
 def test_error(one: Case) -> None:
     frame, roles = one.make()
     before = copied(frame)
     with pytest.raises(PmgEvalError) as caught:
-        data = Spells(frame, **roles)
-        (one.estimator or (lambda _: None))(data)
+        put(one, frame, roles)
     assert isinstance(caught.value, DataError)
     assert [problem.code for problem in caught.value.problems] == [one.code]
     assert one.says in str(caught.value)

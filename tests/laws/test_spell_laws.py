@@ -33,7 +33,7 @@ def claimed(law: str) -> Any:
 
 
 def table(name: str, seed: int, *, late: bool = False, censoring: bool = True, one_cause: bool = False) -> pd.DataFrame:
-    """Persons with ties, two causes, two groups; follow-up is complete for prevalence. Four per group stay to the end."""
+    """Persons with ties, two causes, two groups, four of each to the end; follow-up is complete for prevalence."""
     rng = np.random.default_rng(seed)
     n = int(rng.integers(18, 40))
     frame = pd.DataFrame({"id": np.arange(n) * 3 + 7, "group": rng.choice(["A", "B"], n)})

@@ -79,7 +79,9 @@ def test_km_rossi_at_three_horizons() -> None:
     np.testing.assert_allclose(1 - found.values, [0.965277777778, 0.875, 0.736111111111], rtol=1e-11)
     frame = found.to_frame()
     np.testing.assert_allclose(
-        1 - frame[["conf_high", "conf_low"]].iloc[-1].to_numpy(dtype=float), [0.691859715796, 0.775063183375], rtol=1e-11
+        1 - frame[["conf_high", "conf_low"]].iloc[-1].to_numpy(dtype=float),
+        [0.691859715796, 0.775063183375],
+        rtol=1e-11,
     )
 
 

@@ -8,6 +8,8 @@ from typing import Any, TextIO
 
 from pmg_eval._progress import listening
 
+_FORMAT = "{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}"
+
 
 class _Bar:
     """Draws what is being done; a new kind of work starts a new bar where the last one was."""
@@ -22,7 +24,9 @@ class _Bar:
         if self._drawn is None or what != self._what or total != self._drawn.total or done < self._drawn.n:
             self.close()
             self._what = what
-            self._drawn = self._tqdm(total=total, desc=what, file=self._stream, leave=False, dynamic_ncols=True)
+            self._drawn = self._tqdm(
+                total=total, desc=what, file=self._stream, leave=False, dynamic_ncols=True, bar_format=_FORMAT
+            )
         self._drawn.update(done - self._drawn.n)
 
     def close(self) -> None:

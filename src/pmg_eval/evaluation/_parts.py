@@ -15,6 +15,10 @@ from pmg_eval.typing import Estimator
 GROUPS = ("overall", "cohort", "event_time")
 HEADLINE = "imputation"
 ALL = "all"
+WAVE_COLUMNS = [
+    *("cohort", "estimator", "estimate", "conf_low", "conf_high"),
+    *("difference", "difference_se", "z", "difference_p", "status"),
+]
 
 
 @dataclass(frozen=True)
@@ -98,10 +102,10 @@ def wave_table(whole: Estimate[Any], difference: Estimate[Any] | None, others: t
                         "difference": beside["estimate"],
                         "difference_se": beside["std_error"],
                         "z": beside["statistic"],
+                        "difference_p": beside["p_value"],
                     }
                 rows.append(found)
-    columns = ["cohort", "estimator", "estimate", "conf_low", "conf_high", "difference", "difference_se", "z", "status"]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=WAVE_COLUMNS)
     return table.sort_values("cohort", key=lambda c: c.where(c != ALL, ""), kind="stable", ignore_index=True)
 
 

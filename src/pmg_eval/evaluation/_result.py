@@ -46,8 +46,8 @@ class Evaluation:
     agreement_table : DataFrame
         ``estimator, estimate, conf_low, conf_high``: the overall effect under every estimator.
     wave_agreement : DataFrame
-        ``cohort, estimator, estimate, conf_low, conf_high, difference, difference_se, z, status``; cohort ``"all"`` is
-        the overall effect.
+        ``cohort, estimator, estimate, conf_low, conf_high, difference, difference_se, z, difference_p, status``; cohort
+        ``"all"`` is the overall effect.
     area_agreement : DataFrame
         ``unit, cohort, estimator, estimate, conf_low, conf_high, p_value, z, status``.
     hull : DataFrame

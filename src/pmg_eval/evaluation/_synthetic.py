@@ -17,14 +17,20 @@ PER_1000 = 1000.0
 
 
 def hull_table(panel: Panel, outcome: str, family: Family, anticipation: int) -> tuple[pd.DataFrame, str]:
-    """Per treated area: inside the hull of its donors, weights unique, range of effects; or why there is none."""
+    """Per treated area: inside the hull of its donors, weights unique, range of effects; or why there is none.
+
+    The distance is in the unit of :func:`area_paths`.
+    """
     try:
         found = synth.hull(panel, outcome, family=family, anticipation=anticipation)
     except REFUSALS as why:
         return pd.DataFrame(columns=HULL), why.what
     if found.details is None:
         return pd.DataFrame(columns=HULL), "no details"
-    return found.details.table.reindex(columns=HULL), ""
+    table = found.details.table.reindex(columns=HULL)
+    if family == "poisson":
+        table = table.assign(distance=PER_1000 * table["distance"])
+    return table, ""
 
 
 def area_paths(panel: Panel, outcome: str, family: Family, anticipation: int) -> pd.DataFrame:

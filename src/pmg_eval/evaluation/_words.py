@@ -119,7 +119,9 @@ def _methods(waves: pd.DataFrame, areas: pd.DataFrame, family: str) -> list[str]
     )
     null = 1.0 if family == "poisson" else 0.0
     sides = np.sign(finite["estimate"].to_numpy(dtype=np.float64) - null)
-    apart = finite.loc[np.abs(finite["z"].to_numpy(dtype=np.float64)) > 2, "estimator"]
+    # pooled differences have t intervals with few degrees of freedom; those of one area stand against the placebos
+    p_value = finite["difference_p"] if "difference_p" in finite else 2 * _tail(finite["z"])
+    apart = finite.loc[(p_value < 0.05).to_numpy(dtype=bool, na_value=False), "estimator"]
     said = f"{len(finite)} methods with different assumptions: {numbers}."
     if len(apart):
         others = " and ".join(NAMES.get(name, name) for name in apart)
@@ -129,6 +131,13 @@ def _methods(waves: pd.DataFrame, areas: pd.DataFrame, family: str) -> list[str]
     if len(set(sides)) > 1:
         return [f"{said} They differ in sign, but not by more than chance explains."]
     return [f"{said} They point in the same direction and differ by no more than chance explains."]
+
+
+def _tail(z: pd.Series[Any]) -> pd.Series[Any]:
+    """Normal tail beyond |z|."""
+    from scipy.special import ndtr
+
+    return pd.Series(ndtr(-np.abs(z.to_numpy(dtype=np.float64))), index=z.index)
 
 
 def _plain(value: float) -> str:

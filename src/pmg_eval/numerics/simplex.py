@@ -134,7 +134,7 @@ def simplex_lstsq(
     away = _spread(columns - goal[:, None], intercept)
     weights = None
     if start is None and not price.any():
-        weights = _by_nnls(away, ridge)
+        weights = nnls_start(away, ridge)
     # Differences to one donor near the target: exact for what donors have in common, however large.
     nearest = int(np.square(away).sum(axis=0).argmin()) if weights is None else int(weights.argmax())
     reference = columns[:, nearest].copy()
@@ -378,7 +378,7 @@ def _nnls_is_compiled() -> bool:
     return tuple(int(part) for part in scipy.__version__.split(".")[:2]) >= (1, 15)
 
 
-def _by_nnls(away: Array, ridge: float) -> Array | None:
+def nnls_start(away: Array, ridge: float) -> Array | None:
     r"""Weights near the minimum from nonnegative least squares, or None when it fails.
 
     With columns :math:`d_j=a_j-b` the objective is :math:`q(w)=\lVert Dw\rVert^2+\rho\lVert w\rVert^2`. For

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pmg_eval.numerics.simplex import Array, _by_nnls
+from pmg_eval.numerics.simplex import Array, nnls_start
 
 _GAP = 1e-12  # relative optimality gap of a problem that is settled here
 _SETTLED = 1e-9  # size of the last correction of the weights; also what tells that the columns are independent
+_DUST = 1e-13
 _BLOCK = 256  # targets at once: bounds the memory
 
 
@@ -79,7 +80,7 @@ def _block(columns: Array, goals: Array, without: NDArray[np.intp]) -> SimplexFi
     for number in range(count):
         away = columns - goals[:, number : number + 1]
         kept = np.arange(total) != without[number]
-        found = _by_nnls(away[:, kept], 0.0) if kept.any() else None
+        found = nnls_start(away[:, kept], 0.0) if kept.any() else None
         if found is not None:
             weights[number, kept] = found
             settled[number] = True
@@ -123,6 +124,7 @@ def _on_support(columns: Array, goals: Array, weights: Array) -> tuple[Array, ND
     out = np.zeros_like(weights)
     np.put_along_axis(out, others, np.where(real, share, 0.0), axis=1)
     out[np.arange(count), base] = 1 - np.where(real, share, 0.0).sum(axis=1)
+    out = without_dust(out)
     settled = (np.abs(step / length).max(axis=1, initial=0.0) <= _SETTLED) & (out.min(axis=1) >= 0)
     return out, settled
 

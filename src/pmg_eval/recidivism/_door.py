@@ -55,12 +55,13 @@ def one_label(names: Sequence[str]) -> str:
     return " or ".join(names)
 
 
-def competing_share(table: RiskTable, interest: Sequence[int]) -> list[tuple[Any, float]]:
-    """Group and share of persons who leave by another cause."""
+def competing_share(table: RiskTable, interest: Sequence[int], until: int | None) -> list[tuple[Any, float]]:
+    """Group and share of persons who leave by another cause (up to a time)."""
     others = [place for place in range(1, len(table.causes) + 1) if place not in interest]
     out = []
     for group, label in enumerate(table.labels):
         block = slice(int(table.bounds[group]), int(table.bounds[group + 1]))
-        left = table.cells.exits[block][:, others].sum() if others else 0
+        early = slice(None) if until is None else table.cells.day[block] <= until
+        left = table.cells.exits[block][early][:, others].sum() if others else 0
         out.append((label, float(left) / float(table.n_persons[group])))
     return out

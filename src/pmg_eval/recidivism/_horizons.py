@@ -57,12 +57,10 @@ def last_identified(curve: Curve) -> int:
 
 
 def default_horizons(curves: Iterable[Curve], unit: str, start: int | None, most: int) -> list[int]:
-    """Whole years in which some group still has ten at risk, and the last time at which every group is identified.
+    """The last time at which every group is identified, and the whole years up to it.
 
-    Parameters
-    ----------
-    most : int
-        Number of horizons above which only the last one that is identified for all is kept.
+    The first year is there, too, when some group still has ten at risk then. With many groups the list stays shorter
+    than ``most``: only the last year.
     """
     year = TIME_UNITS[unit]
     longest, common, busy = 0, FOREVER, 0
@@ -72,9 +70,10 @@ def default_horizons(curves: Iterable[Curve], unit: str, start: int | None, most
         busy = max(busy, int(curve.days[many[-1]]) if len(many) else 0)
     common = longest if common == FOREVER else common
     first = -1 if start is None else start
-    found = sorted({time for time in (*range(year, max(busy, year) + 1, year), common) if first < time <= longest})
+    years = list(range(year, common + 1, year)) or ([year] if busy >= year else [])
+    found = sorted({time for time in (*years, common) if time > first})
     if len(found) > most:
-        found = [time for time in found if time <= common][-1:] or found[:1]
+        found = years[-1:]
     return found or [longest]
 
 

@@ -62,8 +62,8 @@ def kaplan_meier(
         there are several causes.
     horizons : int, "2y", or list of them, optional
         Follow-up times :math:`\tau` in the unit of the data; "2y" is 730 days, 104 weeks, 24 months or 2 years.
-        Default: whole years in which some group still has ten at risk, and the last time up to which every group is
-        identified (only the last of these where there would be more than 1,000 terms).
+        Default: the last time up to which every group is followed, and the whole years up to it (the first year in any
+        case; only the last one where there would be more than 1,000 terms). ``details.curves`` has every day.
     start : int or "1y", optional
         Condition on being at risk and event-free after this day: :math:`1-S(\tau)/S(start)`. Horizons still count from
         day 0.
@@ -140,7 +140,7 @@ def kaplan_meier(
         "Kaplan-Meier",
         _ASSUMPTIONS,
         (*_REFERENCES, *([_ROBUST] if used == "robust" else [])),
-        tuple(_competing(table, interest[0])),
+        tuple(_competing(table, interest[0], times)),
     )
     found = fit(curves, times, words)
     details = KaplanMeierDetails(found.groups, used, table.time_unit, begin, curves.df, keepable(curves))
@@ -156,9 +156,9 @@ def _need_one_event(table: RiskTable, cause: object) -> None:
         )
 
 
-def _competing(table: RiskTable, interest: Sequence[int]) -> list[str]:
-    """A note on exits by other causes, and a warning when they are many."""
-    shares = competing_share(table, interest)
+def _competing(table: RiskTable, interest: Sequence[int], times: Sequence[int] | None) -> list[str]:
+    """A note on exits by other causes up to the last horizon, and a warning when they are many."""
+    shares = competing_share(table, interest, None if times is None else max(times))
     most = max(share for _, share in shares)
     if most == 0:
         return []

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pmg_eval.errors import NumericalError
 from pmg_eval.numerics.rows import Array
+from pmg_eval.numerics.simplex import simplex_lstsq
 from pmg_eval.synth._door import FEWEST_PRE, Design, Positions
 from pmg_eval.synth._fit import Fit, fit_many, fit_weights
 from pmg_eval.synth._predictors import Table
@@ -185,17 +186,15 @@ class Windows:
 
     def _error(self, donor: int, before: Mask) -> float:
         """Root mean squared error of a donor against the other donors."""
-        from pmg_eval.numerics.simplex import simplex_lstsq
-
         paths = self.paths(before)
         others = np.arange(paths.shape[1]) != donor
         if self.table is None:
-            columns, goal = paths[:, others], paths[:, donor]
+            weights = simplex_lstsq(paths[:, others], paths[:, donor]).weights
         else:
             pool = self.design.donors
-            columns, goal = self.table.scaled(int(pool[donor]), pool[others], before)
-        weights = simplex_lstsq(columns, goal).weights
-        return _rms(paths[:, donor] - paths[:, others] @ weights)
+            weights = fit_weights(*self.table.scaled(int(pool[donor]), pool[others], before)).weights
+        base = paths[:, donor]
+        return _rms((paths[:, others] - base[:, None]) @ weights)
 
 
 def effect_range(design: Design, area: Area) -> tuple[float, float]:

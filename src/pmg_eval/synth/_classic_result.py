@@ -64,7 +64,7 @@ def terms_of(design: Design, areas: Sequence[Area], outcome: str) -> tuple[Array
 
 def time_labels(panel: Panel, codes: Any) -> Any:
     """Labels of calendar codes: integers, or periods."""
-    if panel.freq is None:
+    if not isinstance(panel.times, pd.PeriodIndex):
         return codes
     distinct, position = np.unique(codes, return_inverse=True)
     index = pd.PeriodIndex([panel.time_label(int(code)) for code in distinct], freq=panel.freq)

@@ -20,7 +20,8 @@ class SynthDetails:
     fit : DataFrame
         One row per treated unit: ``unit, cohort, n_pre, n_post, n_donors, objective, pre_rmspe, post_rmspe,
         rmspe_ratio`` (NaN at a perfect fit, where it is undefined), ``effective_donors`` (1 / sum of squared weights),
-        ``max_weight, kkt_gap, fit_limit`` (90th percentile of the placebos' pre-RMSPE, NaN when it was not needed),
+        ``max_weight, kkt_gap, fit_limit`` (90th percentile of the placebos' pre-RMSPE, with more than 150 donors an
+        upper bound of it; NaN where the area is not above it),
         ``inside_hull, unique, refused`` (reason, or empty).
     paths : DataFrame
         ``unit, cohort, period, observed, synthetic`` on the scale of the fit.

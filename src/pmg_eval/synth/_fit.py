@@ -9,7 +9,7 @@ Donors that are equal in what is fitted share their weight equally.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from pmg_eval.errors import NumericalError
 from pmg_eval.numerics.pivot import lowest
 from pmg_eval.numerics.rows import Array
 from pmg_eval.numerics.simplex import SimplexFit, simplex_gap, simplex_lstsq
-from pmg_eval.numerics.simplex_many import simplex_many
+from pmg_eval.numerics.simplex_many import simplex_many, without_dust
 from pmg_eval.synth._door import Positions
 
 # A target is inside when it cannot be separated from the donors by more than this angle; as in numerics/polytope.py.
@@ -113,7 +113,10 @@ def fit_weights(columns: Array, goal: Array, found: SimplexFit | None = None) ->
     NumericalError
         PMG-KKT, PMG-NOT-FINITE: those of ``simplex_lstsq``.
     """
-    found = simplex_lstsq(columns, goal) if found is None else found
+    if found is None:
+        found = simplex_lstsq(columns, goal)
+        kept = without_dust(found.weights)
+        found = replace(found, weights=kept, active=np.flatnonzero(kept))
     weights, used = found.weights, found.active
     away = columns - goal[:, None]
     nearby = away[:, used]
@@ -162,7 +165,7 @@ def _closest(columns: Array, goal: Array, found: Fit, towards: Array) -> Fit:
     if unique:
         return found
     weights = np.zeros(len(found.weights))
-    weights[found.candidates] = nearest / nearest.sum()
+    weights[found.candidates] = without_dust(nearest)
     weights = _shared(columns, weights, found.candidates)
     objective, gap = simplex_gap(columns, goal, weights)
     if not gap <= _GAP:

@@ -19,8 +19,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pmg_eval.numerics.rows import Array
+from pmg_eval.numerics.simplex import nnls_start
 
 WORST = 0.1
 FEWEST_RANKED = 10
@@ -28,7 +30,8 @@ TIMES_THE_WORST = 3.0
 _STEPS = 24
 _BLOCK = 1024  # donors at once: bounds the memory of one step
 _TIE = 1e-9
-_EXACT_LIMIT = 60  # donors up to which the limit is computed exactly
+_FURTHEST = 32  # donors of a preliminary fit
+_EXACT_LIMIT = 150  # donors up to which the limit is computed exactly
 
 
 class Placebos:
@@ -53,7 +56,7 @@ class Placebos:
         self._root = np.sqrt(m)
         self._low = np.zeros(count)
         self._high = np.full(count, np.inf)
-        self._known = np.zeros(count, dtype=bool)
+        self._known, self._narrowed = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
         self._exact, self._by_outcome = exact, by_outcome
         self._steps = 0
         self._rank = int(np.ceil(WORST * count - _TIE))
@@ -78,22 +81,22 @@ class Placebos:
         while answer is None:
             middle = self._low + np.where(np.isfinite(self._high), self._high, 0.0)
             open_ = (self._low < level) & (self._high >= level)
-            self._solve(int(np.where(open_, middle, -1.0).argmax()))
+            self._refine(int(np.where(open_, middle, -1.0).argmax()))
             answer = self._answer(level)
         return answer
 
     def limit(self) -> float:
         """The 90th percentile: the smallest error that a tenth of the placebos reach (the largest, below ten).
 
-        With many donors an upper bound of it within a few percent, for what it costs: a refused area lies above both.
+        With many donors, for what it costs, an upper bound within a percent or two: a refused area lies above both.
         """
-        if self._by_outcome and len(self) > _EXACT_LIMIT:
-            while self._steps < _STEPS:
-                self._step()
-            return float(np.partition(self._high, -self._rank)[-self._rank])
-        while not self._known[worst := np.argpartition(-self._high, self._rank - 1)[: self._rank]].all():
-            unknown = worst[~self._known[worst]]
-            self._solve(int(unknown[self._high[unknown].argmax()]))
+        near = self._by_outcome and len(self) > _EXACT_LIMIT
+        while near and self._steps < _STEPS:
+            self._step()
+        enough = self._narrowed if near else self._known
+        while not enough[worst := np.argpartition(-self._high, self._rank - 1)[: self._rank]].all():
+            unknown = worst[~enough[worst]]
+            self._refine(int(unknown[self._high[unknown].argmax()]))
         return float(self._high[worst].min())
 
     def _answer(self, level: float) -> bool | None:
@@ -102,28 +105,45 @@ class Placebos:
             return False
         return True if int((self._high >= level).sum()) < self._rank else None
 
-    def _solve(self, donor: int) -> None:
+    def _refine(self, donor: int) -> None:
+        """Narrower bounds of one placebo, from the donors that reach furthest; the second time its error itself."""
+        if self._by_outcome and not self._narrowed[donor] and len(self) > 2 * _FURTHEST:
+            self._narrowed[donor] = True
+            reach = (self._paths[:, donor] - self._points[:, donor]) @ self._paths
+            reach[donor] = -np.inf
+            chosen = np.argpartition(-reach, _FURTHEST)[:_FURTHEST]
+            weights = nnls_start(self._paths[:, chosen] - self._paths[:, donor : donor + 1], 0.0)
+            if weights is not None:
+                self._points[:, donor] = self._paths[:, chosen] @ weights
+                self._bound(np.array([donor]))
+                return
         self._low[donor] = self._high[donor] = self._exact(donor)
-        self._known[donor] = True
+        self._known[donor] = self._narrowed[donor] = True
 
     def _step(self) -> None:
         """Bounds from where the points are, then move the points."""
         self._steps += 1
         for first in range(0, len(self), _BLOCK):
-            own = slice(first, first + _BLOCK)
-            away = self._paths[:, own] - self._points[:, own]
-            length = np.sqrt(np.square(away).sum(axis=0))
-            reach = away.T @ self._paths
-            rows = np.arange(len(length))
-            mine = reach[rows, first + rows].copy()
-            reach[rows, first + rows] = -np.inf
-            furthest = reach.argmax(axis=1)
-            gap = (mine - reach[rows, furthest]) / np.where(length > 0, length, 1.0)
-            unknown = ~self._known[own]
-            self._low[own] = np.where(unknown, np.maximum(self._low[own], gap / self._root), self._low[own])
-            if self._by_outcome:
-                self._high[own] = np.where(unknown, np.minimum(self._high[own], length / self._root), self._high[own])
+            own = np.arange(first, min(first + _BLOCK, len(self)))
+            away, furthest = self._bound(own)
             towards = self._paths[:, furthest] - self._points[:, own]
             square = np.square(towards).sum(axis=0)
             share = np.clip((away * towards).sum(axis=0) / np.where(square > 0, square, 1.0), 0.0, 1.0)
             self._points[:, own] += share * towards
+
+    def _bound(self, own: NDArray[np.intp]) -> tuple[Array, NDArray[np.intp]]:
+        """Bounds of some placebos; their distance from the points, and the donor that reaches furthest that way."""
+        away = self._paths[:, own] - self._points[:, own]
+        length = np.sqrt(np.square(away).sum(axis=0))
+        reach = away.T @ self._paths
+        rows = np.arange(len(own))
+        mine = reach[rows, own].copy()
+        reach[rows, own] = -np.inf
+        furthest = reach.argmax(axis=1)
+        gap = (mine - reach[rows, furthest]) / np.where(length > 0, length, 1.0)
+        open_ = ~self._known[own]
+        unknown = own[open_]
+        self._low[unknown] = np.maximum(self._low[unknown], gap[open_] / self._root)
+        if self._by_outcome:
+            self._high[unknown] = np.minimum(self._high[unknown], length[open_] / self._root)
+        return away, furthest

@@ -52,6 +52,7 @@ def test_waves_under_another_estimator(rates, name: str, estimator: Any) -> None
     assert_allclose(table["difference"][1:], gap.values, rtol=1e-9)
     assert_allclose(table["difference_se"][1:], gap.to_frame()["std_error"], rtol=1e-8)
     assert_allclose(table["z"][1:], gap.values / gap.to_frame()["std_error"], rtol=1e-8)
+    assert_allclose(table["difference_p"][1:], gap.to_frame()["p_value"], rtol=1e-8)
 
 
 def test_waves_of_ratios_are_compared_as_ratios(events) -> None:

@@ -178,7 +178,7 @@ def test_large_ridge_gives_uniform_weights() -> None:
 
 def test_warm_start_reaches_the_same_weights_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
     A, b = problem(25, 60, seed=10)
-    monkeypatch.setattr(simplex, "_by_nnls", lambda *_: None)
+    monkeypatch.setattr(simplex, "nnls_start", lambda *_: None)
     cold = simplex_lstsq(A, b)
     warm = simplex_lstsq(A, b, start=cold.weights)
     assert warm.iterations < cold.iterations
@@ -268,7 +268,7 @@ def test_refusals() -> None:
 
 def test_a_result_that_is_not_optimal_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     A, b = problem(10, 6, seed=6)
-    monkeypatch.setattr(simplex, "_by_nnls", lambda *_: None)
+    monkeypatch.setattr(simplex, "nnls_start", lambda *_: None)
     monkeypatch.setattr(simplex, "_ENTER", 1e6)  # no column may join
     with pytest.raises(NumericalError, match="PMG-KKT"):
         simplex_lstsq(A, b)

@@ -68,9 +68,9 @@ def test_what_is_not_certain_is_left_open(monkeypatch: pytest.MonkeyPatch) -> No
     agree(found, nearly, nearly, np.arange(12), atol=np.inf)
     assert simplex_many(columns[:, :1], columns[:, 1:]).weights.tolist() == [[1.0]] * 5
     assert not simplex_many(columns[:, :1], columns[:, :1], np.zeros(1, dtype=int)).settled.any()
-    monkeypatch.setattr(module, "_by_nnls", lambda away, _: np.eye(away.shape[1])[0])
+    monkeypatch.setattr(module, "nnls_start", lambda away, _: np.eye(away.shape[1])[0])
     wrong = simplex_many(columns, columns, np.arange(6))
     right = [simplex_lstsq(np.delete(columns, i, 1), columns[:, i]).active.tolist() == [0] for i in range(6)]
     assert wrong.settled.tolist() == right
-    monkeypatch.setattr(module, "_by_nnls", lambda away, _: None)
+    monkeypatch.setattr(module, "nnls_start", lambda away, _: None)
     assert not simplex_many(columns, columns, np.arange(6)).settled.any()

@@ -60,7 +60,9 @@ def test_counts_are_those_of_a_loop() -> None:
 
 @pytest.mark.parametrize("entry", [None, "start"])
 @pytest.mark.parametrize("weight", [None, "frequency", "survey"])
-def test_sparse_counting_is_dense_counting(monkeypatch: pytest.MonkeyPatch, entry: str | None, weight: str | None) -> None:
+def test_sparse_counting_is_dense_counting(
+    monkeypatch: pytest.MonkeyPatch, entry: str | None, weight: str | None
+) -> None:
     df = frame(300, seed=1).assign(w=lambda d: 1 + d["id"] % 3)
     roles: dict[str, Any] = {"group": ["cohort", "sex"], "cause": "why"}
     roles |= {} if entry is None else {"entry": entry}
@@ -121,12 +123,15 @@ def test_copies() -> None:
         assert twin.causes == data.causes
 
 
-@pytest.mark.parametrize("to", [pl.from_pandas, pa.Table.from_pandas, lambda df: df.set_index(pd.Index(range(40)[::-1]))])
+@pytest.mark.parametrize(
+    "to", [pl.from_pandas, pa.Table.from_pandas, lambda df: df.set_index(pd.Index(range(40)[::-1]))]
+)
 def test_containers(to: Any) -> None:
     df = frame()
-    assert make(to(df), cause="why", group="sex", entry="start").fingerprint == make(
-        df, cause="why", group="sex", entry="start"
-    ).fingerprint
+    assert (
+        make(to(df), cause="why", group="sex", entry="start").fingerprint
+        == make(df, cause="why", group="sex", entry="start").fingerprint
+    )
 
 
 @pytest.mark.parametrize(
@@ -269,7 +274,9 @@ def test_rows_come_back_from_their_packing() -> None:
     assert rows.leave.tolist() == df["days"].tolist()
     assert rows.entry.tolist() == df["start"].tolist()
     assert (rows.group + 2019).tolist() == df["cohort"].tolist()
-    assert [(None, "death", "recidivism")[state] for state in rows.state] == df["why"].astype(object).where(df["new"] == 1, None).tolist()
+    assert [(None, "death", "recidivism")[state] for state in rows.state] == df["why"].astype(object).where(
+        df["new"] == 1, None
+    ).tolist()
     assert make(df).rows().entry.tolist() == [-1] * 40
 
 
