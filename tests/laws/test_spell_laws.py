@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from pmg_eval import recidivism
+from pmg_eval.errors import DesignError
 from pmg_eval.panel import Spells
 from pmg_eval.recidivism._curves import Curves
 from pmg_eval.recidivism._risk import risk_table
 from pmg_eval.recidivism._robust import psi
-from pmg_eval.registry import SPELL_LAWS, SPELL_REGISTRY, Entry
+from pmg_eval.registry import REGISTRY, SPELL_LAWS, SPELL_REGISTRY, Entry, register
 
 pytestmark = pytest.mark.filterwarnings("ignore::pmg_eval.errors.PmgEvalWarning")
 
@@ -284,3 +285,22 @@ def test_causes_sum(name: str, seed: int) -> None:
     free = 1 - recidivism.kaplan_meier(data, cause=list(data.causes), horizons=TIMES).values
     total = pd.Series(found.values).groupby([found.terms["group"], found.terms["horizon"]]).sum().to_numpy()
     assert_allclose(total + free, 1.0, atol=1e-14)
+
+
+def test_registering_checks_the_laws_of_the_kind() -> None:
+    before = dict(SPELL_REGISTRY)
+    reasons = dict.fromkeys(set(SPELL_LAWS) - {"row_order"}, "not looked at")
+    for wrong in (
+        Entry("x", recidivism.prevalence, data="spells", not_claimed=reasons),
+        Entry(
+            "x", recidivism.prevalence, data="spells", laws=frozenset({"row_order", "shift_time"}), not_claimed=reasons
+        ),
+        SPELL_REGISTRY["recidivism.prevalence"],
+    ):
+        with pytest.raises(DesignError, match="PMG-REGISTRY"):
+            register(wrong)
+    assert before == SPELL_REGISTRY
+    assert not set(SPELL_REGISTRY) & set(REGISTRY)
+    entry = SPELL_REGISTRY["recidivism.prevalence"]
+    frame = table(entry.name, 1)
+    assert entry(spells(frame, entry=False)).terms["horizon"].tolist() == [4, 8, 4, 8]

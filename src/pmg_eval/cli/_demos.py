@@ -42,6 +42,7 @@ def simulated() -> Job:
         "title": DEMOS["simulated"].title,
         "draws": _DRAWS,
         "spells": world.spells(group="sex"),
+        "horizons": ["1y", "2y", "5y"],
         "truth": world.truth_table(),
     }
     return Job(world.panel(), "suspects", options)

@@ -56,6 +56,7 @@ def evaluate(
     rng: int = 0,
     n_jobs: int = 1,
     spells: Spells | Counts | None = None,
+    horizons: Sequence[int | str] | None = None,
     truth: pd.DataFrame | None = None,
 ) -> Evaluation:
     """Evaluate a programme: overall, per cohort, per area, over time, with checks and other estimators beside it.
@@ -80,6 +81,8 @@ def evaluate(
     spells : Spells or recidivism.Counts, optional
         Persons behind the areas: adds the share with a new event over time
         (:func:`pmg_eval.recidivism.cumulative_incidence`, or Kaplan-Meier when there is one cause).
+    horizons : list of int or str, optional
+        Follow-up times of that share, for example ``["1y", "2y"]``.
     truth : DataFrame, optional
         ``unit, truth`` of simulated data, on the scale of the effects; shown beside the estimates, never used.
 
@@ -139,7 +142,7 @@ def evaluate(
         no_hull=no_hull,
     )
     tell("evaluation", 5, STEPS)
-    again = None if spells is None else _recidivism(spells)
+    again = None if spells is None else _recidivism(spells, horizons)
     waves, facts = _facts(panel)
     wave_agreement = wave_table(whole, difference, others)
     area_agreement = area_table(beside)
@@ -213,10 +216,10 @@ def _areas(
         return replace(bare, terms=terms, uncertainty=None)
 
 
-def _recidivism(spells: Spells | Counts) -> Estimate[Any]:
+def _recidivism(spells: Spells | Counts, horizons: Sequence[int | str] | None) -> Estimate[Any]:
     if len(spells.causes) > 1:
-        return recidivism.cumulative_incidence(spells)
-    return recidivism.kaplan_meier(spells)
+        return recidivism.cumulative_incidence(spells, horizons=horizons)
+    return recidivism.kaplan_meier(spells, horizons=horizons)
 
 
 def _checked_truth(truth: Any) -> pd.DataFrame | None:

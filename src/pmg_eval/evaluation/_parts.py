@@ -96,7 +96,7 @@ def wave_table(whole: Estimate[Any], difference: Estimate[Any] | None, others: t
                 cohort = str(row["cohort"]) if label.endswith("cohort") else ALL
                 found = {"cohort": cohort, "estimator": name, **_numbers(row)}
                 if gap is not None and name != HEADLINE:
-                    same = gap["cohort"].map(_label) == cohort
+                    same = np.array([_label(label) == cohort for label in gap["cohort"]])
                     beside = gap.loc[same & (gap["contrast"] == f"{name} - {HEADLINE}")].iloc[0]
                     found |= {
                         "difference": beside["estimate"],

@@ -69,8 +69,8 @@ def _overall(row: pd.Series[Any], outcome: str, family: str, what: str = "the po
         interval = f"(95 % interval: {_signed(low)} to {_signed(high)})"
         null = 1.0
     else:
-        said = f"{outcome} changed by {value:.3g} compared with what would have happened without the programme"
-        interval = f"(95 % interval: {low:.3g} to {high:.3g})"
+        said = f"{outcome} changed by {_figure(value)} compared with what would have happened without the programme"
+        interval = f"(95 % interval: {_figure(low)} to {_figure(high)})"
         null = 0.0
     if not (np.isfinite(low) and np.isfinite(high)):
         return f"In the treated periods, {said}; no interval can be given for {what}: {row['status']}."
@@ -140,8 +140,13 @@ def _tail(z: pd.Series[Any]) -> pd.Series[Any]:
     return pd.Series(ndtr(-np.abs(z.to_numpy(dtype=np.float64))), index=z.index)
 
 
+def _figure(value: float) -> str:
+    """Three digits, and large numbers written out."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def _plain(value: float) -> str:
-    return f"{value:+.3g}"
+    return f"{'+' if value > 0 else ''}{_figure(value)}"
 
 
 def _design(checks: pd.DataFrame) -> str:

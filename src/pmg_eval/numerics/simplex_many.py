@@ -88,7 +88,8 @@ def _block(columns: Array, goals: Array, without: NDArray[np.intp]) -> SimplexFi
     objective, gap = np.full(count, np.nan), np.full(count, np.nan)
     on = np.flatnonzero(settled)
     if len(on) and int((weights[on] > 0).sum(axis=1).max()) > 1:
-        weights[on], settled[on] = _on_support(columns, goals[:, on], weights[on])
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # dependent columns: not settled
+            weights[on], settled[on] = _on_support(columns, goals[:, on], weights[on])
     on = np.flatnonzero(settled)
     if len(on):
         objective[on], gap[on], slack[on] = _conditions(columns, goals[:, on], weights[on], without[on])
@@ -127,6 +128,12 @@ def _on_support(columns: Array, goals: Array, weights: Array) -> tuple[Array, ND
     out = without_dust(out)
     settled = (np.abs(step / length).max(axis=1, initial=0.0) <= _SETTLED) & (out.min(axis=1) >= 0)
     return out, settled
+
+
+def without_dust(weights: Array) -> Array:
+    """Weights (J,) or (k, J) without those that are rounding: they are no part of the fit."""
+    kept = np.where(np.abs(weights) > _DUST, weights, 0.0)
+    return np.asarray(kept / kept.sum(axis=-1, keepdims=True))
 
 
 def _conditions(columns: Array, goals: Array, weights: Array, without: NDArray[np.intp]) -> tuple[Array, Array, Array]:

@@ -13,6 +13,7 @@ from pmg_eval.recidivism._risk import FOREVER, Curve, Whole
 
 Horizon = int | str
 FEW = 10
+_MOST_YEARS = 5
 
 
 def resolve(horizons: Any, unit: str, start: int | None) -> list[int] | None:
@@ -57,23 +58,26 @@ def last_identified(curve: Curve) -> int:
 
 
 def default_horizons(curves: Iterable[Curve], unit: str, start: int | None, most: int) -> list[int]:
-    """The last time at which every group is identified, and the whole years up to it.
+    """Whole years (at most five) that half of the groups reach, and the last time at which every group is identified.
 
-    The first year is there, too, when some group still has ten at risk then. With many groups the list stays shorter
-    than ``most``: only the last year.
+    A group reaches a time when it is identified then and ten are still at risk. With many groups the list stays
+    shorter than ``most``: only the last year.
     """
     year = TIME_UNITS[unit]
-    longest, common, busy = 0, FOREVER, 0
+    longest, common = 0, FOREVER
+    reached = []
     for curve in curves:
-        longest, common = max(longest, curve.last), min(common, last_identified(curve))
+        known = last_identified(curve)
+        longest, common = max(longest, curve.last), min(common, known)
         many = np.flatnonzero(curve.risk >= FEW)
-        busy = max(busy, int(curve.days[many[-1]]) if len(many) else 0)
+        reached.append(min(known, int(curve.days[many[-1]])) if len(many) else known)
     common = longest if common == FOREVER else common
+    half = sorted(reached)[len(reached) // 2]
     first = -1 if start is None else start
-    years = list(range(year, common + 1, year)) or ([year] if busy >= year else [])
-    found = sorted({time for time in (*years, common) if time > first})
+    years = [time for time in range(year, (_MOST_YEARS + 1) * year, year) if first < time <= min(half, longest)]
+    found = sorted({*years, *([common] if common > first else [])})
     if len(found) > most:
-        found = years[-1:]
+        found = years[-1:] or found[-1:]
     return found or [longest]
 
 

@@ -62,8 +62,9 @@ def kaplan_meier(
         there are several causes.
     horizons : int, "2y", or list of them, optional
         Follow-up times :math:`\tau` in the unit of the data; "2y" is 730 days, 104 weeks, 24 months or 2 years.
-        Default: the last time up to which every group is followed, and the whole years up to it (the first year in any
-        case; only the last one where there would be more than 1,000 terms). ``details.curves`` has every day.
+        Default: whole years (at most five) that half of the groups reach with ten persons, and the last time up to
+        which every group is followed (only the last year where there would be more than 1,000 terms).
+        ``details.curves`` has every day.
     start : int or "1y", optional
         Condition on being at risk and event-free after this day: :math:`1-S(\tau)/S(start)`. Horizons still count from
         day 0.

@@ -39,7 +39,7 @@ def dates(days: Ints, known: Bools | None = None) -> Any:
     """Day numbers as datetime64[s]; NaT where not known."""
     found = days.astype("datetime64[D]").astype("datetime64[s]")
     if known is not None:
-        found[~known] = np.datetime64("NaT")
+        found[~known] = np.datetime64("NaT", "s")
     return found
 
 

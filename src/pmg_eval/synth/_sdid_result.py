@@ -147,7 +147,8 @@ def _times(panel: Panel, codes: Any) -> Any:
     """Labels of calendar codes: integers, or periods."""
     distinct, position = np.unique(codes, return_inverse=True)
     labels = [panel.time_label(int(code)) for code in distinct]
-    index = pd.PeriodIndex(labels, freq=panel.freq) if panel.freq is not None else pd.Index(labels, dtype=np.int64)
+    periods = isinstance(panel.times, pd.PeriodIndex)  # years have a frequency too, and are integers
+    index = pd.PeriodIndex(labels, freq=panel.freq) if periods else pd.Index(labels, dtype=np.int64)
     return index.take(position.ravel())
 
 

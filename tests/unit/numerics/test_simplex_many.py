@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pmg_eval.numerics import simplex_many as module
 from pmg_eval.numerics.simplex import simplex_lstsq
@@ -42,6 +44,40 @@ def test_every_unit_against_the_others(m: int, J: int, offset: float) -> None:
     assert (found.kkt_gap[found.settled] <= 1e-12).all()
     assert np.isinf(found.slack[own, own][found.settled]).all()
     agree(found, columns, columns, own, atol=1e-7 if offset else 1e-11)
+
+
+@settings(deadline=None)
+@given(
+    m=st.integers(1, 8),
+    J=st.integers(2, 25),
+    seed=st.integers(0, 10_000),
+    kind=st.sampled_from(["whole", "copies", "nearly", "zero", "scales", "collinear"]),
+)
+def test_whatever_the_columns_are_like(m: int, J: int, seed: int, kind: str) -> None:
+    """What is called settled is right, and nothing warns."""
+    rng = np.random.default_rng(seed)
+    columns = rng.normal(size=(m, J))
+    if kind == "whole":
+        columns = np.round(columns)
+    if kind == "copies":
+        columns = columns[:, rng.integers(0, J, J)]
+    if kind == "nearly":
+        columns = columns[:, rng.integers(0, 2, J)] + 1e-13 * columns
+    if kind == "zero":
+        columns[:, rng.random(J) < 0.5] = 0.0
+    if kind == "scales":
+        columns = columns * 10.0 ** rng.integers(-150, 150, J)
+    if kind == "collinear":
+        columns = columns[:, :1] * rng.normal(size=J)
+    own = np.arange(J)
+    found = simplex_many(columns, columns, own)
+    for i in np.flatnonzero(found.settled):
+        away = np.delete(columns, i, 1) - columns[:, [i]]
+        size = np.abs(away).max()
+        if size > 0:
+            best = np.linalg.norm(away / size @ simplex_lstsq(away / size, np.zeros(m)).weights)
+            mine = np.linalg.norm(away / size @ np.delete(found.weights[i], i))
+            assert mine <= best + 1e-9
 
 
 def test_targets_that_are_no_columns() -> None:
