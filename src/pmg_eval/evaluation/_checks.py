@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from pmg_eval import did
-from pmg_eval.errors import DesignError, InferenceError, NumericalError
+from pmg_eval.errors import DesignError, InferenceError, NumericalError, PmgEvalWarning
 from pmg_eval.estimate import Estimate, stack
 from pmg_eval.evaluation._family import Family
 from pmg_eval.panel import Panel
-from pmg_eval.resample import JackknifeDetails, placebo_in_time, randomize
+from pmg_eval.resample import JackknifeDetails, placebo, placebo_in_time, randomize
 from pmg_eval.typing import Estimator
 
 ALPHA = 0.05
@@ -63,7 +64,7 @@ def all_checks(
         _detectable_slope(effects, anticipation),
         _base_period(panel, outcome, family, anticipation),
         _leave_one_out(effects),
-        _in_time(estimator, panel, outcome, anticipation),
+        _in_time(estimator, panel, outcome, anticipation, eligible, rng, n_jobs),
         _randomization(effects, Overall(estimator), panel, outcome, eligible, draws, rng, n_jobs),
         _hull(hull, no_hull),
         _concentration(panel),
@@ -191,11 +192,19 @@ def _leave_one_out(effects: Estimate[Any]) -> Check:
     return Check(name, question, finding, "attention" if flips else "pass")
 
 
-def _in_time(estimator: Estimator, panel: Panel, outcome: str, anticipation: int) -> Check:
+def _in_time(
+    estimator: Estimator,
+    panel: Panel,
+    outcome: str,
+    anticipation: int,
+    eligible: Sequence[Any] | None,
+    rng: int,
+    n_jobs: int,
+) -> Check:
     question = "Is there an effect where there was no programme: a start two periods earlier?"
     name = "placebo in time"
     try:
-        fake = placebo_in_time(estimator, panel, outcome, periods=2, anticipation=anticipation).average()
+        fake = _earlier(estimator, panel, outcome, anticipation, eligible, rng, n_jobs)
         row = fake.to_frame().iloc[0]
     except (DesignError, NumericalError, InferenceError) as refused:
         return Check(name, question, refused.what, "not possible")
@@ -205,6 +214,32 @@ def _in_time(estimator: Estimator, panel: Panel, outcome: str, anticipation: int
     null = 1.0 if fake.scale == "log" else 0.0
     clear = row["conf_low"] <= null <= row["conf_high"]
     return Check(name, question, finding, "pass" if clear else "attention")
+
+
+def _earlier(
+    estimator: Estimator,
+    panel: Panel,
+    outcome: str,
+    anticipation: int,
+    eligible: Sequence[Any] | None,
+    rng: int,
+    n_jobs: int,
+    periods: int = 2,
+) -> Estimate[Any]:
+    """The overall effect of a start earlier than the real one; with one treated area, by its placebo law."""
+    started = np.flatnonzero(np.isfinite(panel.cohort) & ~panel.always_treated)
+    if len(started) != 1:
+        return placebo_in_time(estimator, panel, outcome, periods=periods, anticipation=anticipation).average()
+    # placebo areas must stop where the treated area does: nobody keeps a period after the real start
+    first = panel.cohort[started[0]] - anticipation
+    before = panel.select_rows(panel.time_codes[panel.row_time] < first)
+    fake = np.full(before.n_units, np.inf)
+    fake[before.units.get_indexer(panel.units[started])] = first - periods
+    if not first - periods > before.time_codes[0]:
+        raise DesignError("PMG-PLACEBO-TIME", f"no period before a start {periods} periods earlier")
+    with warnings.catch_warnings():  # that there are few placebo areas was said for the real start
+        warnings.simplefilter("ignore", PmgEvalWarning)
+        return placebo(estimator, before.with_cohort(fake), outcome, eligible=eligible, rng=rng, n_jobs=n_jobs)
 
 
 def _randomization(

@@ -310,7 +310,7 @@ class Spells:
     def _more(self) -> list[bytes]:
         """What the counts do not say, in an order of its own."""
         core = self._core
-        parts = [core.key, core.entry, core.weight if core.weight_kind != "frequency" else None, core.cluster]
+        parts = [core.key, core.entry, core.weight, core.cluster]
         known = [part for part in parts if part is not None]
         if not self.needs_robust:
             return []

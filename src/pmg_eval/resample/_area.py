@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,59 +11,14 @@ import pandas as pd
 
 from pmg_eval.errors import DataError, DesignError, InferenceError, NumericalError
 from pmg_eval.estimate import Estimate, Influence, Provenance
-from pmg_eval.estimate.scales import ScaleName
 from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
+from pmg_eval.resample._area_effects import AreaEffects, joint, shares, sizes, with_fit, without_law
 from pmg_eval.resample._options import against_others, by_unit, enumerates, named_donors
 from pmg_eval.resample._tasks import run
 from pmg_eval.typing import Estimator
 
 _AT_ONCE = 100  # placebo areas of one call: how often progress is told
-
-
-@dataclass(frozen=True, eq=False)
-class AreaEffects:
-    """One effect per area: values on the natural scale, size, and the influence of the *other* units on each.
-
-    Attributes
-    ----------
-    units : Index (k); values, cohort, size, weight : (k,); n_control : (k,) int
-        A treated area without an effect keeps its row: value NaN, ``status`` says why.
-    share : (k,) float
-        Treated share of the first treated period (1 unless the panel keeps shares).
-    others : (m, k) float or None
-        Contributions (psi / n) of never-treated units: the error that areas share through their controls.
-    joint : bool
-        All areas came from one fit of an estimator with unit labels.
-    pre_rmspe, post_rmspe : (k,) float or None
-        Root mean squared gap before and after the start, from estimators whose ``details.fit`` has them.
-    """
-
-    units: pd.Index[Any]
-    values: Array
-    cohort: Array
-    size: Array
-    weight: Array
-    n_control: Any
-    others: Array | None
-    scale: ScaleName
-    estimand: str
-    joint: bool
-    provenance: Provenance
-    status: list[str]
-    share: Array
-    pre_rmspe: Array | None = None
-    post_rmspe: Array | None = None
-
-
-def _sizes(panel: Panel, units: pd.Index[Any], cohort: Array, estimate_weight: Array, scale: ScaleName) -> Array:
-    """Events expected after the start for ratios; else mean exposure; else one."""
-    if scale == "log":
-        return np.maximum(estimate_weight, np.finfo(float).tiny)
-    if panel.exposure is None:
-        return np.ones(len(units))
-    wide = panel.wide_rows(panel.exposure)
-    return np.asarray(np.nanmean(wide[panel.units.get_indexer(units)], axis=1))
 
 
 def area_effects(estimator: Estimator, panel: Panel, outcome: str) -> AreaEffects:
@@ -77,8 +32,8 @@ def area_effects(estimator: Estimator, panel: Panel, outcome: str) -> AreaEffect
     first = by_unit(estimator)(panel, outcome)
     treated = np.flatnonzero(np.isfinite(panel.cohort) & (panel.cohort <= panel.time_codes[-1]))
     if "unit" in first.terms:
-        found = _without_law(first, panel) if first.uncertainty is None else _joint(first.average(by="unit"), panel)
-        found = _with_fit(found, first)
+        found = without_law(first, panel) if first.uncertainty is None else joint(first.average(by="unit"), panel)
+        found = with_fit(found, first)
     else:
         some_before = treated[~panel.always_treated[treated]]
         found = _one_by_one(estimator, panel, outcome, some_before, first.provenance)
@@ -88,120 +43,6 @@ def area_effects(estimator: Estimator, panel: Panel, outcome: str) -> AreaEffect
     shown = ", ".join(map(str, without[:5])) + (f" (first 5 of {len(without)})" if len(without) > 5 else "")
     note = f"treated areas without an effect (no untreated period, no comparison, or no treated observation): {shown}"
     return replace(found, provenance=found.provenance.noting(note))
-
-
-def _without_law(first: Estimate[Any], panel: Panel) -> AreaEffects:
-    """As ``_joint(first.average(by="unit"), panel)``, by plain sums.
-
-    Without a law there is nothing else to average, and several hundred placebos are averaged in a tenth of the time.
-    """
-    terms = first.terms
-    weight = terms["weight"].to_numpy(dtype=np.float64)
-    after = (terms["event_time"] >= 0).to_numpy(dtype=bool)
-    identified = np.isfinite(first.values)
-    usable = after & identified & (weight > 0)
-    unit = panel.units.get_indexer(pd.Index(terms["unit"]))
-    n = panel.n_units
-    total = np.bincount(unit[usable], weight[usable], minlength=n)
-    summed = np.bincount(unit[usable], (weight * first.values)[usable], minlength=n)
-    position = np.flatnonzero(np.bincount(unit[after], minlength=n))
-    with np.errstate(invalid="ignore"):
-        values = summed[position] / total[position]
-    lost = np.bincount(unit[after & ~identified], minlength=n)[position]
-    reasons = _reasons(unit[after], terms["status"].to_numpy(dtype=object)[after], usable[after])
-    labels, cohort = panel.units[position], panel.cohort[position]
-    weakest = np.full(n, np.inf)
-    np.fmin.at(weakest, unit[usable], terms["n_control"].to_numpy(dtype=np.float64)[usable])
-    size = np.asarray(total[position], dtype=np.float64)
-    status = [
-        _lost_cells(number)
-        if number and np.isfinite(value)
-        else reasons.get(at, "" if np.isfinite(value) else "no weight")
-        for at, number, value in zip(position.tolist(), lost.tolist(), values, strict=True)
-    ]
-    return AreaEffects(
-        labels,
-        values,
-        cohort,
-        _sizes(panel, labels, cohort, size, first.scale),
-        size,
-        np.where(size > 0, weakest[position], 0).astype(np.int64),
-        None,
-        first.scale,
-        str(terms["estimand"].iloc[0]),
-        True,
-        first.provenance.then('average(by="unit")'),
-        status,
-        _shares(panel, position),
-    )
-
-
-def _lost_cells(number: int) -> str:
-    return f"leaves out {number} unidentified cell{'s' if number > 1 else ''}"
-
-
-def _reasons(unit: Any, status: Any, usable: Any) -> dict[int, str]:
-    """What the cells of a unit have in common; for a unit without a usable cell everything that is said of them."""
-    said = status != ""
-    words: dict[int, set[str]] = {}
-    for at in set(unit[said].tolist()):
-        own = unit == at
-        found = usable & own if (usable & own).any() else own
-        words[at] = set(status[found])
-        if found is own:
-            words[at] -= {""}
-    return {
-        at: "; ".join(sorted(found)) for at, found in words.items() if len(found) == 1 or not usable[unit == at].any()
-    }
-
-
-def _with_fit(effects: AreaEffects, first: Estimate[Any]) -> AreaEffects:
-    """Carry the fit before and after the start, where the estimator tells it."""
-    fit = getattr(first.details, "fit", None)
-    if not isinstance(fit, pd.DataFrame) or not {"unit", "pre_rmspe", "post_rmspe"} <= set(fit.columns):
-        return effects
-    position = pd.Index(fit["unit"]).get_indexer(effects.units)
-    pre, post = (fit[name].to_numpy(dtype=np.float64) for name in ("pre_rmspe", "post_rmspe"))
-    known = position >= 0
-    return replace(
-        effects,
-        pre_rmspe=np.where(known, pre[position], np.nan),
-        post_rmspe=np.where(known, post[position], np.nan),
-    )
-
-
-def _joint(units: Estimate[Any], panel: Panel) -> AreaEffects:
-    labels = pd.Index(units.terms["unit"])
-    position = panel.units.get_indexer(labels)
-    cohort = panel.cohort[position]
-    weight = units.terms["weight"].to_numpy(dtype=np.float64)
-    law = units.uncertainty
-    others = None
-    if isinstance(law, Influence):
-        never = ~np.isfinite(panel.cohort[panel.units.get_indexer(pd.Index(law.rows["unit"]))])
-        others = law.psi.dense()[never] / law.n
-    n_control = (
-        units.terms["n_control"].to_numpy() if "n_control" in units.terms else (~np.isfinite(panel.cohort)).sum()
-    )
-    return AreaEffects(
-        labels,
-        units.values,
-        cohort,
-        _sizes(panel, labels, cohort, weight, units.scale),
-        weight,
-        n_control,
-        others,
-        units.scale,
-        str(units.terms["estimand"].iloc[0]),
-        True,
-        units.provenance,
-        [str(why) for why in units.terms["status"]],
-        _shares(panel, position),
-    )
-
-
-def _shares(panel: Panel, position: Any) -> Array:
-    return np.ones(len(position)) if panel.share is None else panel.share[position]
 
 
 def _one_by_one(estimator: Estimator, panel: Panel, outcome: str, treated: Any, provenance: Provenance) -> AreaEffects:
@@ -231,7 +72,7 @@ def _one_by_one(estimator: Estimator, panel: Panel, outcome: str, treated: Any, 
         labels,
         np.array([singles[unit].values[0] if unit in singles else np.nan for unit in treated]),
         cohort,
-        _sizes(panel, labels, cohort, weight, head.scale),
+        sizes(panel, labels, cohort, weight, head.scale),
         weight,
         int(never.sum()),
         others,
@@ -240,7 +81,7 @@ def _one_by_one(estimator: Estimator, panel: Panel, outcome: str, treated: Any, 
         False,
         provenance,
         list(status.values()),
-        _shares(panel, treated),
+        shares(panel, treated),
     )
 
 

@@ -15,7 +15,8 @@ from pmg_eval.estimate.scales import SCALES, ScaleName
 from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
 from pmg_eval.panel._door import need_panel
-from pmg_eval.resample._area import AreaEffects, area_effects, control_error, placebo_effects
+from pmg_eval.resample._area import area_effects, control_error, placebo_effects
+from pmg_eval.resample._area_effects import AreaEffects
 from pmg_eval.resample._pool import pool_mask
 from pmg_eval.typing import Estimator
 

@@ -158,6 +158,16 @@ def test_one_treated_area_has_its_placebo_law_as_headline() -> None:
     assert problems(json.loads(found.to_json()), "evaluation") == []
 
 
+def test_one_area_has_a_placebo_in_time_by_its_placebo_law() -> None:
+    table = staggered(n=46, periods=9, starts={2006: 1}, effect=-9.0)
+    found = pe.evaluate(panel_of(table), "rate", draws=19)
+    early = table.loc[table["year"] < 2006].assign(start=lambda d: d["start"].replace(2006, 2004))
+    want = pe.effect_per_area(panel_of(early), "rate").to_frame().iloc[0]
+    row = found.checks.set_index("check").loc["placebo in time"]
+    said = f"estimate {want['estimate']:.3f}, 95 % interval {want['conf_low']:.3f} to {want['conf_high']:.3f}"
+    assert row["finding"] == said
+
+
 # --- the reader -------------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from pmg_eval import did, resample, synth
 from pmg_eval.errors import DesignError, PmgEvalWarning
 from pmg_eval.estimate import Estimate
 from pmg_eval.resample import _area
-from pmg_eval.resample._area import _joint, _without_law
+from pmg_eval.resample._area_effects import joint, without_law
 from pmg_eval.resample._options import against_others, by_unit, enumerates, named_donors
 from unit.resample.panels import counts, panel_of, staggered
 
@@ -237,7 +237,7 @@ def test_plain_sums_are_the_averages() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PmgEvalWarning)
         first = synth.classic(panel, "suspects", family="poisson")
-    quick, slow = _without_law(first, panel), _joint(first.average(by="unit"), panel)
+    quick, slow = without_law(first, panel), joint(first.average(by="unit"), panel)
     assert quick.units.tolist() == slow.units.tolist()
     for name in ("values", "cohort", "size", "weight", "n_control", "share"):
         assert_allclose(getattr(quick, name), getattr(slow, name), rtol=1e-12, err_msg=name)
