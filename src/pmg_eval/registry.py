@@ -1,7 +1,7 @@
 """Every estimator once: its call, the data it needs, and the laws it claims.
 
 ``evaluate`` and the laws in the test-suite pick estimators up from here; an estimator is added by one ``register`` call
-in its family's ``__init__``. Laws belong to a kind of data: an estimator claims each law of its kind, or gives a reason.
+in its family's ``__init__``. Laws belong to a kind of data: an estimator claims each law of its kind or says why not.
 """
 
 from __future__ import annotations

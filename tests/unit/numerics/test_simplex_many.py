@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pmg_eval.numerics import simplex
 from pmg_eval.numerics import simplex_many as module
 from pmg_eval.numerics.simplex import simplex_lstsq
 from pmg_eval.numerics.simplex_many import SimplexFits, simplex_many
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _with_a_start() -> Iterator[None]:
+    """An old scipy, whose nnls is slow, is used here all the same: otherwise nothing would be settled together."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simplex, "_nnls_is_compiled", lambda: True)
+        yield
 
 
 def walks(m: int, J: int, seed: int) -> np.ndarray:
@@ -109,4 +120,4 @@ def test_what_is_not_certain_is_left_open(monkeypatch: pytest.MonkeyPatch) -> No
     right = [simplex_lstsq(np.delete(columns, i, 1), columns[:, i]).active.tolist() == [0] for i in range(6)]
     assert wrong.settled.tolist() == right
     monkeypatch.setattr(module, "nnls_start", lambda away, _: None)
-    assert not simplex_many(columns, columns, np.arange(6)).settled.any()
+    assert not simplex_many(columns, columns, np.arange(6)).settled.any()  # as with an old scipy
