@@ -11,7 +11,7 @@ import pmg_eval as pe
 from pmg_eval import did, synth
 from pmg_eval.errors import PmgEvalWarning
 from pmg_eval.typing import Estimator
-from simulation.pmg_panels import N_AREAS, WAVES, Design, panel_of, panel_table
+from simulation.pmg_panels import N_AREAS, Design, panel_of, panel_table
 
 EFFECT = -0.10
 IMPUTATION: Mapping[str, Estimator] = {"imputation": did.imputation}
@@ -81,7 +81,11 @@ def area_coverages(
         first = next(iter(frames.values()))["width"]
         for name, frame in frames.items():
             both = frame["width"].notna() & first.reindex(frame.index).notna()
-            rows.append(frame.assign(replicate=replicate, estimator=name, first=first.where(both), mine=frame["width"].where(both)))
+            rows.append(
+                frame.assign(
+                    replicate=replicate, estimator=name, first=first.where(both), mine=frame["width"].where(both)
+                )
+            )
         treated = table.loc[np.isfinite(table["start"]) & (table["year"] < table["start"])]
         counts.append(treated.groupby("area")["suspects"].mean().median())
     areas = pd.concat(rows)

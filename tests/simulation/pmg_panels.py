@@ -82,7 +82,9 @@ def selected_table(
     for year, size in waves:
         before = year - FIRST
         score = suspects[free, before - 3 : before].mean(axis=1)
-        score = score / (population[free] if rule == "rate" else np.maximum(suspects[free, : before - 3].mean(axis=1), 1))
+        score = score / (
+            population[free] if rule == "rate" else np.maximum(suspects[free, : before - 3].mean(axis=1), 1)
+        )
         start[free[np.argsort(-score, kind="stable")[:size]]] = year
         free = free[np.isinf(start[free])]
     return table.assign(start=np.repeat(start, N_YEARS))

@@ -10,10 +10,9 @@ import pandas as pd
 
 from pmg_eval.estimate import make_terms
 from pmg_eval.numerics.rows import Array
-from pmg_eval.panel import Panel
 from pmg_eval.synth._areas import Area, first_share
 from pmg_eval.synth._details import SynthDetails
-from pmg_eval.synth._door import Design
+from pmg_eval.synth._door import Design, time_labels
 from pmg_eval.synth._predictors import Table
 
 METHOD = "synthetic control"
@@ -60,15 +59,6 @@ def terms_of(design: Design, areas: Sequence[Area], outcome: str) -> tuple[Array
         columns["n_events"], columns["exposure"] = own * people, people
     columns["weight"], columns["status"] = weight, status
     return np.where(shown, value, np.nan), make_terms(columns, len(row))
-
-
-def time_labels(panel: Panel, codes: Any) -> Any:
-    """Labels of calendar codes: integers, or periods."""
-    if not isinstance(panel.times, pd.PeriodIndex):
-        return codes
-    distinct, position = np.unique(codes, return_inverse=True)
-    index = pd.PeriodIndex([panel.time_label(int(code)) for code in distinct], freq=panel.freq)
-    return index.take(position.ravel())
 
 
 def details_of(design: Design, areas: Sequence[Area], table: Table | None) -> SynthDetails:

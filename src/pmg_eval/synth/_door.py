@@ -178,3 +178,12 @@ def _chosen(panel: Panel, donors: Sequence[Any], reason: Any) -> Positions:
             fix="name units that stay untreated, uncontaminated and observed",
         )
     return np.unique(position).astype(np.intp)
+
+
+def time_labels(panel: Panel, codes: Any) -> Any:
+    """Labels of calendar codes: integers, or periods."""
+    if not isinstance(panel.times, pd.PeriodIndex):
+        return codes
+    distinct, position = np.unique(codes, return_inverse=True)
+    index = pd.PeriodIndex([panel.time_label(int(code)) for code in distinct], freq=panel.freq)
+    return index.take(position.ravel())

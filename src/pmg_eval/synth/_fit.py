@@ -20,7 +20,7 @@ from pmg_eval.numerics.simplex import SimplexFit, simplex_gap, simplex_lstsq
 from pmg_eval.numerics.simplex_many import simplex_many, without_dust
 from pmg_eval.synth._door import Positions
 
-# A target is inside when it cannot be separated from the donors by more than this angle; as in numerics/polytope.py.
+# A target is inside when it cannot be separated from the donors by more than this angle.
 _ANGLE = 1e-6
 _MOVES = 1e-6  # weights that can move by less are unique
 _RANK = 1e-9  # diagonal of the triangular factor of unit columns, below which they are dependent

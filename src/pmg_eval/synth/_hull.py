@@ -10,10 +10,10 @@ import pandas as pd
 
 from pmg_eval.errors import DesignError, NumericalError
 from pmg_eval.estimate import Estimate, Provenance, make_terms
-from pmg_eval.numerics.polytope import best_fit
 from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
 from pmg_eval.synth._door import Design, Donors, Family, design
+from pmg_eval.synth._fit import fit_weights
 
 OUTSIDE, ONE_FIT, MANY_FITS = "outside the hull", "inside, unique weights", "inside, many perfect fits"
 MANY_BEST = "outside the hull, many best fits"
@@ -114,7 +114,7 @@ def hull(
     (``did.imputation``).
 
     An area is inside when no direction separates it from its donors by an angle of more than 1e-6, weights are unique
-    when none can move by more than 1e-6; see :mod:`pmg_eval.numerics.polytope`. With ``partial_period="share"`` the
+    when none can move by more than 1e-6; the fit is that of ``synth.classic``. With ``partial_period="share"`` the
     effect is the sum of the gaps over the sum of the treated shares.
 
     References
@@ -171,10 +171,10 @@ def _area(plan: Design, unit: int, outcome: str) -> dict[str, Any]:
     if not (before.any() and after.any()):
         return {**row, **empty, "status": f"not observed {'after its start' if before.any() else 'before its start'}"}
     try:
-        fit = best_fit(plan.outcome[pool][:, before].T, plan.outcome[unit, before])
+        fit = fit_weights(np.ascontiguousarray(plan.outcome[pool][:, before].T), plan.outcome[unit, before])
         values = _values(plan, unit, pool, after)
         smallest, largest = fit.range_of(values)
-        unique = smallest == largest and fit.is_unique()
+        unique = smallest == largest and fit.unique
     except NumericalError as error:
         return {**row, **empty, "status": error.what}
     low, high = _effects(plan, unit, outcome, after, (smallest, largest), float(np.abs(values).max()))
@@ -184,7 +184,7 @@ def _area(plan: Design, unit: int, outcome: str) -> dict[str, Any]:
         **row,
         "inside": fit.inside,
         "unique": unique,
-        "distance": fit.distance,
+        "distance": 0.0 if fit.inside else float(np.sqrt(fit.objective / before.sum())),
         "low": low,
         "high": high,
         "width": high - low,

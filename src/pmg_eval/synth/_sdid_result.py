@@ -12,9 +12,8 @@ import pandas as pd
 from pmg_eval.errors import DesignError
 from pmg_eval.estimate import make_terms
 from pmg_eval.numerics.rows import Array
-from pmg_eval.panel import Panel
 from pmg_eval.synth._details import SdidDetails
-from pmg_eval.synth._door import Design
+from pmg_eval.synth._door import Design, time_labels
 from pmg_eval.synth._sdid_fit import Block, Refused
 
 NOT_POSITIVE = "the expected rate is not positive: no rate ratio"
@@ -110,7 +109,7 @@ def table_of(
     columns: dict[str, Any] = {
         "estimand": "att" if design.exposure is None else "rate_ratio",
         "outcome": outcome,
-        "cohort": _times(panel, np.repeat(codes, size)),
+        "cohort": time_labels(panel, np.repeat(codes, size)),
         "period": panel.times.take(period),
         "event_time": panel.time_codes[period] - np.repeat(codes, size),
         "weight": each("weight"),
@@ -143,15 +142,6 @@ def _reason(block: Block | Refused) -> str:
     return ONE_DONOR if len(block.donors) > 1 and len(block.unit.active) == 1 else ""
 
 
-def _times(panel: Panel, codes: Any) -> Any:
-    """Labels of calendar codes: integers, or periods."""
-    distinct, position = np.unique(codes, return_inverse=True)
-    labels = [panel.time_label(int(code)) for code in distinct]
-    periods = isinstance(panel.times, pd.PeriodIndex)  # years have a frequency too, and are integers
-    index = pd.PeriodIndex(labels, freq=panel.freq) if periods else pd.Index(labels, dtype=np.int64)
-    return index.take(position.ravel())
-
-
 def details_of(
     design: Design, blocks: Sequence[Block | Refused], found: Sequence[Terms | None], by_unit: bool
 ) -> SdidDetails:
@@ -162,7 +152,7 @@ def details_of(
 
     def table(of: Sequence[Block | Refused], count: Callable[[Any], int], columns: dict[str, Any]) -> pd.DataFrame:
         size = [count(block) for block in of]
-        head: dict[str, Any] = {"cohort": _times(panel, np.repeat([int(block.cohort) for block in of], size))}
+        head: dict[str, Any] = {"cohort": time_labels(panel, np.repeat([int(block.cohort) for block in of], size))}
         if by_unit:
             head["unit"] = panel.units.take(np.repeat([int(block.treated[0]) for block in of], size))
         return pd.DataFrame({**head, **columns}, index=pd.RangeIndex(sum(size)))

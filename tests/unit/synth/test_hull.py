@@ -170,7 +170,7 @@ def test_numerical_trouble_is_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
     def trouble(*_: Any) -> Any:
         raise NumericalError("PMG-LP", "no solution was found")
 
-    monkeypatch.setattr(_hull, "best_fit", trouble)
+    monkeypatch.setattr(_hull, "fit_weights", trouble)
     found = hull(panel_of(PATHS), "y")
     assert np.isnan(found.values).all()
     assert set(found.terms["status"]) == {"no solution was found"}

@@ -1,4 +1,6 @@
-r"""Best fits in a convex hull: whether a target lies inside, whether its weights are unique, and what they can imply.
+r"""The oracle of ``synth._fit``: the same questions put to general linear programs (HiGHS).
+
+Best fits in a convex hull: whether a target lies inside, whether its weights are unique, and what they can imply.
 
 With columns :math:`a_j` (donors) and a target b, the nearest point of the hull is :math:`p=\sum_jw_ja_j`. It is unique;
 the weights that reach it need not be. They form the polytope
