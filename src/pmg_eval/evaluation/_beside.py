@@ -74,7 +74,7 @@ def _distance(first: Estimate[Any], other: Estimate[Any]) -> Any:
     with np.errstate(divide="ignore", invalid="ignore"):
         mine = pd.Series(to(first.values), index=pd.Index(first.terms["unit"]))
         theirs = to(other.values)
-    gap = theirs - mine.reindex(pd.Index(other.terms["unit"])).to_numpy()
+        gap = theirs - mine.reindex(pd.Index(other.terms["unit"])).to_numpy()
     spread = _placebo_spread(first.details, other.details)
     return gap / other.terms["cohort"].map(spread).to_numpy(dtype=np.float64)
 

@@ -13,13 +13,17 @@ import pandas as pd
 
 from pmg_eval import did
 from pmg_eval.errors import DesignError, InferenceError, NumericalError, PmgEvalWarning
-from pmg_eval.estimate import Estimate, stack
+from pmg_eval.estimate import Estimate, Influence, stack
+from pmg_eval.estimate.terms import REFERENCE
 from pmg_eval.evaluation._family import Family
+from pmg_eval.evaluation._figures import counted, effect, figure, interval
 from pmg_eval.panel import Panel
 from pmg_eval.resample import JackknifeDetails, placebo, placebo_in_time, randomize
+from pmg_eval.resample._pool import pool_mask
 from pmg_eval.typing import Estimator
 
 ALPHA = 0.05
+ENOUGH = 6  # treated areas (as many equal ones) below which a pooled interval rests on very few
 FEW = 5  # a pre-period that rests on fewer areas says little about all of them
 
 
@@ -59,6 +63,7 @@ def all_checks(
     no_hull: str,
 ) -> pd.DataFrame:
     """Pre-trends, base period, leave-one-out, placebo in time, randomization, hull, size of the comparison."""
+    one = effects.where(group="overall").to_frame()["n_treated"].iloc[0] == 1
     checks = [
         _pre_trend(effects, anticipation),
         _detectable_slope(effects, anticipation),
@@ -67,7 +72,7 @@ def all_checks(
         _in_time(estimator, panel, outcome, anticipation, eligible, rng, n_jobs),
         _randomization(effects, Overall(estimator), panel, outcome, eligible, draws, rng, n_jobs),
         _hull(hull, no_hull),
-        _concentration(panel),
+        _concentration(effects, panel, eligible, bool(one)),
     ]
     return pd.DataFrame([vars(check) for check in checks], columns=["check", "question", "finding", "verdict"])
 
@@ -86,7 +91,7 @@ def _pre_trend(effects: Estimate[Any], anticipation: int) -> Check:
     pre = _pre(effects, anticipation)
     name = "pre-trend"
     if len(pre) == 0:
-        return Check(name, question, "fewer than two periods before the start: it cannot be tested", "not possible")
+        return Check(name, question, _untested(effects, anticipation), "not possible")
     try:
         test = pre.test()
     except InferenceError:
@@ -96,6 +101,17 @@ def _pre_trend(effects: Estimate[Any], anticipation: int) -> Check:
         return _largest(pre, question)
     finding = f"joint test of {len(pre)} pre-treatment effects: p = {test.p_value:.3f} ({test.distribution})"
     return Check(name, question, finding, "pass" if test.p_value >= ALPHA else "attention")
+
+
+def _untested(effects: Estimate[Any], anticipation: int) -> str:
+    """Why no pre-treatment effect can be tested."""
+    frame = effects.where(group="event_time").to_frame()
+    before = frame.loc[(frame["event_time"] < -anticipation).to_numpy(dtype=bool, na_value=False)]
+    if (before["status"] != REFERENCE).sum() == 0:
+        return "fewer than two periods before the start: it cannot be tested"
+    if before["n_treated"].max() <= 1:
+        return "one treated area: pre-treatment effects have no standard error"
+    return "pre-treatment effects have no standard error: too few treated or comparison areas"
 
 
 def _largest(pre: Estimate[Any], question: str) -> Check:
@@ -118,11 +134,14 @@ def _detectable_slope(effects: Estimate[Any], anticipation: int) -> Check:
         pre = pre.apply(np.log, lambda x: 1 / x)
     time = pre.terms["event_time"].to_numpy(dtype=np.float64) + 1 + anticipation if len(pre) else np.array([])
     if len(pre) < 2 or not np.isfinite(pre.se).all():
-        return Check("power of the pre-trend", question, "too few pre-periods to say", "not possible")
+        why = "too few pre-periods to say" if len(pre) else _untested(effects, anticipation)
+        return Check("power of the pre-trend", question, why, "not possible")
     weight = time / (time @ time)  # slope through the reference period, where the effect is zero by construction
     slope = pre.map(weight[None, :])
     detectable = 2.8 * float(slope.se[0])
-    unit = f"{100 * np.expm1(detectable):.1f} % a period" if effects.scale == "log" else f"{detectable:.3g} a period"
+    unit = (
+        f"{100 * np.expm1(detectable):.1f} % a period" if effects.scale == "log" else f"{figure(detectable)} a period"
+    )
     finding = f"a drift of {unit} would be found four times out of five; a smaller one can hide"
     return Check("power of the pre-trend", question, finding, "pass")
 
@@ -145,13 +164,14 @@ def _base_period(panel: Panel, outcome: str, family: Family, anticipation: int) 
         z = float(both.contrast("group").to_frame()["statistic"].iloc[0])
     except (DesignError, NumericalError, InferenceError) as refused:
         return Check(name, question, refused.what, "not possible")
-    finding = f"{last.values[0]:.3f} against the last period before, {mean.values[0]:.3f} against the average of all"
+    numbers = [effect(estimate.values[0], estimate.scale) for estimate in (last, mean)]
+    finding = f"{numbers[0]} against the last period before, {numbers[1]} against the average of all"
     if np.isnan(z):
         same = np.isclose(last.values[0], mean.values[0], rtol=1e-9)
-        why = "; it is the same period" if same else "; the difference has no standard error"
+        why = "; they are equal" if same else "; the difference has no standard error"
         return Check(name, question, finding + why, "not possible")
     verdict: Literal["pass", "attention"] = "attention" if abs(z) > 1 else "pass"
-    return Check(name, question, f"{finding}; they differ by {abs(z):.1f} standard errors of the difference", verdict)
+    return Check(name, question, f"{finding}; they differ by {abs(z):.2f} standard errors of the difference", verdict)
 
 
 def _hull(hull: pd.DataFrame, no_hull: str) -> Check:
@@ -185,9 +205,10 @@ def _leave_one_out(effects: Estimate[Any]) -> Check:
     whole = effects.values[position]
     null = 1.0 if effects.scale == "log" else 0.0
     flips = (spread["low"] - null) * (spread["high"] - null) < 0
+    least, most = effect(spread["low"], effects.scale), effect(spread["high"], effects.scale)
     finding = (
-        f"overall {whole:.3f}; between {spread['low']:.3f} (without {spread['without_low']}) and "
-        f"{spread['high']:.3f} (without {spread['without_high']})"
+        f"overall {effect(whole, effects.scale)}; between {least} (without {spread['without_low']}) and {most} "
+        f"(without {spread['without_high']})"
     )
     return Check(name, question, finding, "attention" if flips else "pass")
 
@@ -208,9 +229,10 @@ def _in_time(
         row = fake.to_frame().iloc[0]
     except (DesignError, NumericalError, InferenceError) as refused:
         return Check(name, question, refused.what, "not possible")
+    found = effect(row["estimate"], fake.scale)
     if not np.isfinite(row["conf_low"]):
-        return Check(name, question, f"estimate {row['estimate']:.3f} without an interval", "not possible")
-    finding = f"estimate {row['estimate']:.3f}, 95 % interval {row['conf_low']:.3f} to {row['conf_high']:.3f}"
+        return Check(name, question, f"estimate {found} without an interval", "not possible")
+    finding = f"estimate {found}, 95 % interval {interval(row['conf_low'], row['conf_high'], fake.scale)}"
     null = 1.0 if fake.scale == "log" else 0.0
     clear = row["conf_low"] <= null <= row["conf_high"]
     return Check(name, question, finding, "pass" if clear else "attention")
@@ -268,11 +290,46 @@ def _randomization(
     return Check(name, question, finding, "attention" if mixed else "pass")
 
 
-def _concentration(panel: Panel) -> Check:
+def _concentration(effects: Estimate[Any], panel: Panel, eligible: Sequence[Any] | None, one: bool) -> Check:
+    """How many areas really stand behind the effect: a large one can count like most of the others together."""
     question = "Do enough areas stand behind the comparison?"
+    name = "number of areas"
     treated = int((np.isfinite(panel.cohort) & ~panel.always_treated).sum())
-    controls = int((~np.isfinite(panel.cohort)).sum())
-    finding = f"{treated} treated and {controls} never-treated areas"
-    if treated < 20:
+    clean = int(pool_mask(panel, None).sum())
+    never = int((~np.isfinite(panel.cohort)).sum())
+    finding = f"{counted(treated, 'treated area', 'treated areas')} and {clean:,} never treated"
+    if clean < never:
+        finding += f" that no other programme touched (of {never:,})"
+    pool = clean if eligible is None else len(list(eligible))
+    if pool < clean:
+        finding += f", of which {pool:,} named eligible"
+    enough = treated >= ENOUGH and min(clean, pool) >= 20
+    if one:
+        return Check(
+            name,
+            question,
+            f"{finding}; intervals come from the comparison areas",
+            "pass" if pool >= 39 else "attention",
+        )
+    effective, unit, share = _weightiest(effects)
+    if np.isfinite(effective) and effective < ENOUGH:
+        finding += f"; the treated areas count like {effective:.1f} equal ones: {unit} has {share:.0%} of the weight"
+        enough = False
+    elif treated < 20:
         finding += "; few treated areas: intervals use t with few degrees of freedom"
-    return Check("number of areas", question, finding, "pass" if treated >= 6 and controls >= 20 else "attention")
+    return Check(name, question, finding, "pass" if enough else "attention")
+
+
+def _weightiest(effects: Estimate[Any]) -> tuple[float, Any, float]:
+    """Effective number of treated areas behind the overall effect, and the area with the largest weight."""
+    law = effects.uncertainty
+    if not isinstance(law, Influence) or law.treated is None or "unit" not in law.rows:
+        return np.nan, "", np.nan
+    overall = effects.where(group="overall")
+    rows = overall.uncertainty
+    support = None if rows is None else rows.support(overall.dependence)
+    if support is None or not isinstance(rows, Influence) or rows.treated is None:
+        return np.nan, "", np.nan
+    weight = rows.treated.dense()[:, 0]
+    top = int(np.argmax(weight))
+    return float(support.n_effective[0]), rows.rows["unit"].iloc[top], float(weight[top] / weight.sum())

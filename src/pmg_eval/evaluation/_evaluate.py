@@ -12,18 +12,18 @@ import pandas as pd
 
 from pmg_eval import did, recidivism, synth
 from pmg_eval._progress import tell
-from pmg_eval.errors import DataError, DesignError, InferenceError
+from pmg_eval.errors import DesignError, InferenceError
 from pmg_eval.estimate import Estimate, Provenance
 from pmg_eval.evaluation._areas import effect_per_area
 from pmg_eval.evaluation._beside import REFUSALS, area_table, areas_beside
 from pmg_eval.evaluation._checks import all_checks
-from pmg_eval.evaluation._family import Family, family_of
+from pmg_eval.evaluation._door import need_evaluation
+from pmg_eval.evaluation._family import Family, family_of, not_counts
 from pmg_eval.evaluation._parts import ALL, GROUPS, Parts, differences, wave_table
 from pmg_eval.evaluation._result import Evaluation
 from pmg_eval.evaluation._synthetic import area_paths, hull_table
 from pmg_eval.evaluation._words import caveats, headline, summary
 from pmg_eval.panel import Panel
-from pmg_eval.panel._door import need_panel
 from pmg_eval.resample import jackknife
 from pmg_eval.typing import Estimator
 
@@ -106,9 +106,21 @@ def evaluate(
     law is the headline, and :func:`pmg_eval.synth.classic` stands beside it too. The headline is never the estimator
     with the smallest p-value.
     """
-    need_panel(panel)
+    need_evaluation(
+        panel,
+        outcome,
+        family=family,
+        anticipation=anticipation,
+        eligible=eligible,
+        title=title,
+        draws=draws,
+        rng=rng,
+        n_jobs=n_jobs,
+        spells=spells,
+        horizons=horizons,
+        truth=truth,
+    )
     chosen: Family = family or family_of(panel, outcome)
-    truth = _checked_truth(truth)
     # areas and periods of the complete case the estimators will use, so that all parts speak of the same data
     panel = panel.for_outcome(outcome)
     one = int((np.isfinite(panel.cohort) & ~panel.always_treated).sum()) < 2
@@ -124,7 +136,7 @@ def evaluate(
     areas = _areas(methods.headline, panel, outcome, eligible, rng, n_jobs)
     tell("evaluation", 3, STEPS)
     beside, refused = areas_beside(areas, methods.areas, panel, outcome, eligible=eligible, rng=rng, n_jobs=n_jobs)
-    refused = {**methods.refused, **refused}
+    refused = {**methods.refused, **{f"{name} per area": why for name, why in refused.items()}}
     tell("evaluation", 4, STEPS)
     hull, no_hull = hull_table(panel, outcome, chosen, anticipation)
     checks = all_checks(
@@ -171,12 +183,12 @@ def evaluate(
         hull=hull,
         paths=area_paths(panel, outcome, chosen, anticipation),
         recidivism=again,
-        truth=truth,
+        truth=None if truth is None else truth.reset_index(drop=True),
         waves=waves,
         data=facts,
         headline=first,
         summary=summary(first, wave_agreement, area_agreement, checks, chosen, again, truth),
-        caveats=caveats(checks, areas, panel, refused),
+        caveats=caveats(checks, areas, panel, refused, not_counts(panel, outcome) if family is None else ""),
         provenance=provenance,
     )
 
@@ -220,16 +232,6 @@ def _recidivism(spells: Spells | Counts, horizons: Sequence[int | str] | None) -
     if len(spells.causes) > 1:
         return recidivism.cumulative_incidence(spells, horizons=horizons)
     return recidivism.kaplan_meier(spells, horizons=horizons)
-
-
-def _checked_truth(truth: Any) -> pd.DataFrame | None:
-    if truth is None:
-        return None
-    if not isinstance(truth, pd.DataFrame) or not {"unit", "truth"} <= set(truth.columns):
-        raise DataError(
-            "PMG-TRUTH", "truth must be a table with columns unit and truth", fix="one row per treated area"
-        )
-    return truth.reset_index(drop=True)
 
 
 def _sources(*estimates: Estimate[Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ PMG-TIME-TYPE          periods that are text, truth values, fractions, several t
 PMG-TIME-MISSING       rows without a period
 PMG-UNIT-TYPE          ids that are neither integers nor text, or floats that are not exact integers
 PMG-UNIT-MIXED         ids of several types
+PMG-UNIT-BLANKS        ids that differ in nothing but blanks at their ends
 PMG-UNIT-MISSING       rows without a unit
 PMG-DUPLICATE          a (unit, period) more than once
 PMG-ONE-PERIOD         fewer than two periods
@@ -31,12 +32,12 @@ PMG-CLUSTER            missing cluster labels
 PMG-REGION             missing region labels
 PMG-NEIGHBORS          neighbors that are not units of the panel, or not a mapping or pairs
 PMG-CONTAMINATED       ``contaminated_from`` not constant within the unit
-PMG-SELECTION-WINDOW   a window that is not (start, end) in labels of periods
+PMG-SELECTION-WINDOW   a window that is not (start, end) in labels of periods, or lies outside the observed ones
 ---------------------  ----------------------------------------------------------------------------------------------
 PMG-NO-TREATED         (DesignError) nobody starts treatment inside the window
 PMG-NO-CONTROL         (DesignError) everybody starts at the same date
 ---------------------  ----------------------------------------------------------------------------------------------
-PMG-OUTCOME-TEXT       (``for_outcome``) text where numbers should be; decimal commas are recognized
+PMG-OUTCOME-TEXT       (``for_outcome``) text where numbers should be; says what kind (suppressed counts, decimal commas)
 PMG-OUTCOME-TYPE       neither numbers nor truth values (dates, complex, lists)
 PMG-OUTCOME-EMPTY      no observed value at all
 PMG-OUTCOME-INFINITE   infinite values
@@ -53,7 +54,7 @@ PMG-SHAPE              an array that does not fit the panel
 Warnings: PMG-MISSING-BASE, PMG-MISSING-ARM, PMG-FLOAT32. Notices: PMG-GAP, PMG-TIMEZONE, PMG-ALWAYS-TREATED,
 PMG-COHORT-AFTER, PMG-NO-NEVER, PMG-PARTIAL-TREATED, PMG-PARTIAL-DROPPED, PMG-PARTIAL-SHARE, PMG-START-UNSEEN,
 PMG-WEIGHT-VARIES, PMG-LABEL-VARIES, PMG-NEIGHBORS-ONE-WAY, PMG-CONTAMINATED-PARTIAL, PMG-CELLS-LOST, PMG-UNITS-LOST,
-PMG-PERIODS-LOST, PMG-OUTCOME-BOOL.
+PMG-PERIODS-LOST, PMG-OUTCOME-BOOL, PMG-SELECTION-WINDOW-PARTIAL.
 """
 
 from __future__ import annotations

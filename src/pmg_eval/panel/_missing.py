@@ -6,7 +6,6 @@ Cells taken out by declaration (``partial_period="drop"``) are not missing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,9 +17,9 @@ from pmg_eval.errors import DataError, warn
 from pmg_eval.panel._core import Core, design_problem, raise_design
 from pmg_eval.panel._ingest import BoolArray, FloatArray, IntArray, column_problem, kind_of
 from pmg_eval.panel._report import Cell, Notice, Report, plain, short
+from pmg_eval.panel._text import unreadable
 from pmg_eval.panel._time import label_list
 
-_DECIMAL_COMMA = re.compile(r"^\s*[-+]?\d{1,3}((\.\d{3})*|\d*),\d+\s*$")
 _Z_ONE_PERCENT = 2.5758293035489004
 _NOTABLE_DIFFERENCE = 0.05
 _FLOAT32_RANGE = 1e6 * float(np.finfo(np.float32).eps)  # relative range that leaves six digits
@@ -114,20 +113,12 @@ def _outcome(core: Core, name: Any, report: Report) -> FloatArray | None:
 
 def _not_numbers(core: Core, name: Any, series: pd.Series[Any], kind: str, report: Report) -> None:
     values = series if core.rows is None else series.iloc[core.rows]
-    texts = [(row, value) for row, value in enumerate(values.astype(object)) if isinstance(value, str)]
-    if not texts:
+    found = unreadable(values)
+    if found is None:
         what = f"outcome {name!r} must be numeric; its values are {kind if kind != 'other' else 'of another type'}"
         report.problem("PMG-OUTCOME-TYPE", what, fix="convert it to numbers first")
         return
-    mask = np.zeros(len(values), dtype=np.bool_)
-    mask[[row for row, _ in texts]] = True
-    commas = next((value for _, value in texts if _DECIMAL_COMMA.match(value)), None)
-    what, fix = f"outcome {name!r} holds text", "convert it with pd.to_numeric, and decide what the text stands for"
-    if commas is not None:
-        # the pattern only: a value may be confidential
-        what += f' with decimal commas (such as "{re.sub("[0-9]", "9", commas.strip())}")'
-        fix = 'read the file with decimal=","'
-    report.problem("PMG-OUTCOME-TEXT", what, _row_cells(core, mask), fix)
+    report.problem("PMG-OUTCOME-TEXT", f"outcome {name!r} {found.said}", _row_cells(core, found.mask), found.fix)
 
 
 def _check_single_precision(name: Any, y: FloatArray) -> None:

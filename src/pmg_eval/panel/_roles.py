@@ -9,6 +9,7 @@ import numpy as np
 
 from pmg_eval.panel._ingest import FloatArray, frozen, numeric
 from pmg_eval.panel._table import Request, Table
+from pmg_eval.panel._text import unreadable
 from pmg_eval.panel._time import Starts
 from pmg_eval.panel._units import label_codes
 
@@ -26,7 +27,7 @@ def number_role(table: Table, role: str, available: Mapping[str, Any]) -> FloatA
     code, rule = _NUMBER_RULES[role]
     values = numeric(table.frame[available[role]])
     if values is None:
-        table.report.problem(code, f"{rule}; column {available[role]!r} is not numeric", fix="convert it to numbers")
+        _not_numbers(table, available[role], code, rule)
         return None
     values = frozen(np.asarray(table.sorted(values), dtype=np.float64))
     missing = np.isnan(values)
@@ -45,6 +46,14 @@ def number_role(table: Table, role: str, available: Mapping[str, Any]) -> FloatA
         table.report.problem(code, "all weights are zero", fix="leave weight out or correct it")
         return None
     return values
+
+
+def _not_numbers(table: Table, name: Any, code: str, rule: str) -> None:
+    found = unreadable(table.frame[name].take(table.order))
+    if found is None:
+        table.report.problem(code, f"{rule}; column {name!r} is not numeric", fix="convert it to numbers")
+    else:
+        table.report.problem(code, f"{rule}; column {name!r} {found.said}", table.cells(found.mask), found.fix)
 
 
 def unit_weight(table: Table, weight: FloatArray) -> FloatArray:
@@ -114,4 +123,25 @@ def selection_window(table: Table, window: Any) -> tuple[int, int] | None:
             fix="for example (2016, 2019): the years on which the areas were selected",
         )
         return None
-    return codes[0], codes[1]
+    first, last = codes
+    _check_window(table, first, last)
+    return first, last
+
+
+def _check_window(table: Table, first: int, last: int) -> None:
+    """A window is about observed periods: wholly outside it is a slip, partly outside it is said."""
+    observed = table.times.codes if table.times is not None else np.zeros(0, dtype=np.int64)
+    if len(observed) == 0:
+        return
+    calendar = table.times.calendar
+    ends = [calendar.label(int(code)) for code in (first, last, observed[0], observed[-1])]
+    what = "selection_window {} to {} lies {} the observed periods ({} to {})"
+    if last < observed[0] or first > observed[-1]:
+        table.report.problem(
+            "PMG-SELECTION-WINDOW",
+            what.format(*ends[:2], "outside", *ends[2:]),
+            fix="correct it, or add these periods: what was selected on cannot be judged from other ones",
+        )
+    elif first < observed[0] or last > observed[-1]:
+        text = what.format(*ends[:2], "partly outside", *ends[2:])
+        table.report.notice("PMG-SELECTION-WINDOW-PARTIAL", f"{text}: only the part inside can be taken into account")

@@ -33,7 +33,7 @@ def parse_units(column: pd.Series[Any], report: Report) -> tuple[IntArray, pd.In
         return None
     codes, values = distinct(column)
     labels = _labels(values, kind, report)
-    if labels is None:
+    if labels is None or (kind == "text" and _same_but_for_blanks(labels, "PMG-UNIT-BLANKS", "unit", report)):
         return None
     blank = np.zeros(len(labels), dtype=np.bool_)
     if kind == "text":
@@ -45,6 +45,20 @@ def parse_units(column: pd.Series[Any], report: Report) -> tuple[IntArray, pd.In
     ordered = labels[order]
     index = pd.Index(list(ordered)) if kind == "text" else pd.Index(ordered)
     return rank[codes], index
+
+
+def _same_but_for_blanks(labels: Iterable[Any], code: str, role: str, report: Report) -> bool:
+    """Refuse labels that are one label when blanks at their ends are not counted; nothing is stripped silently."""
+    found: dict[str, list[str]] = {}
+    for label in labels:
+        if isinstance(label, str) and label.strip():
+            found.setdefault(label.strip(), []).append(label)
+    same = [label for group in found.values() if len(group) > 1 for label in sorted(group)]
+    if same:
+        what = f"{role} labels that differ in nothing but blanks at their ends"
+        fix = "write each label in one way: str.strip() on this column, if they mean the same"
+        report.problem(code, what, tuple(f'"{label}"' for label in same), fix)
+    return bool(same)
 
 
 def _id_kind(column: pd.Series[Any]) -> str:
@@ -154,9 +168,11 @@ def _pairs(given: Any, report: Report) -> tuple[list[Any], list[Any]] | None:
 def label_codes(column: pd.Series[Any], role: str, code: str, report: Report) -> IntArray | None:
     """Codes (N,) of a label column; missing labels are reported."""
     try:
-        codes, _ = distinct(column)
+        codes, values = distinct(column)
     except TypeError:
         report.problem(code, f"{role} column {column.name!r} holds values that are not labels", fix="give text or ids")
+        return None
+    if _same_but_for_blanks(values, code, f"{role} column {column.name!r} has", report):
         return None
     missing = np.flatnonzero(codes < 0)
     if len(missing):

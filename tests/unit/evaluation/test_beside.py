@@ -99,9 +99,9 @@ def test_base_period_is_a_stacked_difference(rates) -> None:
     pair = [did.group_time(panel, "rate", base_period=base).average() for base in ("varying", "average")]
     frame = pe.stack(*pair, names=("a", "b")).contrast("group").to_frame().iloc[0]
     row = found.checks.set_index("check").loc["base period"]
-    assert f"{pair[0].values[0]:.3f} against the last period before" in row["finding"]
-    assert f"{pair[1].values[0]:.3f} against the average" in row["finding"]
-    assert f"{abs(frame['statistic']):.1f} standard errors" in row["finding"]
+    assert f"{pair[0].values[0]:+.3g} against the last period before" in row["finding"]
+    assert f"{pair[1].values[0]:+.3g} against the average" in row["finding"]
+    assert f"{abs(frame['statistic']):.2f} standard errors" in row["finding"]
     assert row["verdict"] == ("attention" if abs(frame["statistic"]) > 1 else "pass")
 
 
@@ -164,7 +164,7 @@ def test_one_area_has_a_placebo_in_time_by_its_placebo_law() -> None:
     early = table.loc[table["year"] < 2006].assign(start=lambda d: d["start"].replace(2006, 2004))
     want = pe.effect_per_area(panel_of(early), "rate").to_frame().iloc[0]
     row = found.checks.set_index("check").loc["placebo in time"]
-    said = f"estimate {want['estimate']:.3f}, 95 % interval {want['conf_low']:.3f} to {want['conf_high']:.3f}"
+    said = f"estimate {want['estimate']:+.3g}, 95 % interval {want['conf_low']:+.3g} to {want['conf_high']:+.3g}"
     assert row["finding"] == said
 
 
@@ -202,6 +202,79 @@ def test_a_damaged_result_is_refused(rates) -> None:
         with pytest.raises(DataError) as caught:
             pe.Evaluation.from_dict({key: value for key, value in saved.items() if key != name})
         assert caught.value.code == "PMG-RESULT-FORMAT"
+
+
+# --- the words ------------------------------------------------------------------------------------------------------
+
+
+def test_one_area_is_told_when_methods_disagree() -> None:
+    """The distances of the one area to the headline decide, against those of the placebo areas."""
+    table = staggered(n=46, periods=9, starts={2006: 1}, effect=-2.0, noise=0.1)
+    table.loc[(table["area"] == "a000") & (table["year"] == 2005), "rate"] += 5  # the base of group-time effects
+    found = pe.evaluate(panel_of(table), "rate", draws=19)
+    far = rows(found.area_agreement, estimator="group_time")["z"].iloc[0]
+    assert abs(far) > 3
+    assert "They disagree more than chance explains (group-time effects" in found.summary[1]
+
+
+def test_a_large_area_that_carries_the_weight_is_named() -> None:
+    table = counts(n=48, periods=8, starts={2005: 7}, effect=-0.2)
+    table["youth"] = table["youth"].astype(float)
+    big = table["area"] == "a000"
+    table.loc[big, ["youth", "suspects"]] *= 40
+    row = pe.evaluate(panel_of(table), "suspects", draws=19).checks.set_index("check").loc["number of areas"]
+    assert row["verdict"] == "attention"
+    assert "count like 1." in row["finding"]
+    assert "a000 has" in row["finding"]
+
+
+def test_controls_are_those_that_can_be_used() -> None:
+    table = staggered(n=60, periods=6, starts={2004: 7})
+    table["other"] = np.where(table["area"].isin(["a050", "a051"]), 2004, np.inf)
+    panel = pe.Panel(table, unit="area", time="year", cohort="start", never=0, contaminated_from="other")
+    eligible = [f"a{i:03d}" for i in range(8, 48)]
+    found = pe.evaluate(panel, "rate", draws=19, eligible=eligible)
+    finding = found.checks.set_index("check").loc["number of areas", "finding"]
+    assert "7 treated areas and 51 never treated that no other programme touched (of 53), of which 40" in finding
+
+
+def test_an_outcome_that_is_nearly_counts_is_a_warning() -> None:
+    table = counts(n=46, periods=6, starts={2004: 5}).assign(suspects=lambda d: d["suspects"].astype(float))
+    table.loc[3, "suspects"] = 1.05
+    with pytest.warns(pe.PmgEvalWarning, match="thousands separator"):
+        found = pe.evaluate(panel_of(table), "suspects", draws=19)
+    assert found.family == "gaussian"
+    assert any("is no count in 1 cells" in text for text in found.caveats)
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"draws": 1.5}, "PMG-DRAWS"),
+        ({"draws": 0}, "PMG-DRAWS"),
+        ({"rng": None}, "PMG-SEED"),
+        ({"rng": -1}, "PMG-SEED"),
+        ({"rng": True}, "PMG-SEED"),
+        ({"n_jobs": 0}, "PMG-JOBS"),
+        ({"title": 5}, "PMG-OPTION"),
+        ({"anticipation": -1}, "PMG-OPTION"),
+        ({"eligible": []}, "PMG-POOL"),
+        ({"eligible": "a001"}, "PMG-POOL"),
+        ({"eligible": ["nowhere"]}, "PMG-POOL"),
+        ({"spells": pd.DataFrame()}, "PMG-SPELLS"),
+        ({"horizons": ["1y"]}, "PMG-SPELLS"),
+        ({"truth": pd.DataFrame({"unit": ["a000", "a000"], "truth": [1.0, 2.0]})}, "PMG-TRUTH"),
+        ({"truth": pd.DataFrame({"unit": ["zzz"], "truth": [1.0]})}, "PMG-TRUTH"),
+        ({"truth": pd.DataFrame({"unit": ["a000"], "truth": ["much"]})}, "PMG-TRUTH"),
+    ],
+)
+def test_options_are_refused_before_any_work(
+    options: dict[str, Any], code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_evaluate, "Parts", None)  # nothing is estimated
+    with pytest.raises(pe.PmgEvalError) as caught:
+        pe.evaluate(panel_of(staggered(n=20, periods=6, starts={2004: 5})), "rate", **options)
+    assert caught.value.code == code
 
 
 # --- persons, truth, progress -----------------------------------------------------------------------------------------

@@ -136,10 +136,10 @@ def test_checks(rates) -> None:
     test = resample.randomize(overall, panel, "rate", draws=99, rng=5)
     assert f"p = {test.p_value:.3f}" in checks.loc["randomization in the pool", "finding"]
     fake = resample.placebo_in_time(did.imputation, panel, "rate", periods=2).average()
-    assert f"estimate {fake.values[0]:.3f}" in checks.loc["placebo in time", "finding"]
-    assert "7 treated and 39 never-treated areas" in checks.loc["number of areas", "finding"]
+    assert f"estimate {fake.values[0]:+.3g}" in checks.loc["placebo in time", "finding"]
+    assert "7 treated areas and 39 never treated" in checks.loc["number of areas", "finding"]
     spread = resample.jackknife(overall, panel, "rate").details.spread().iloc[0]
-    assert f"{spread['low']:.3f} (without {spread['without_low']})" in checks.loc["leave one area out", "finding"]
+    assert f"{spread['low']:+.3g} (without {spread['without_low']})" in checks.loc["leave one area out", "finding"]
 
 
 def test_waves_and_facts(rates) -> None:
@@ -155,8 +155,8 @@ def test_waves_and_facts(rates) -> None:
 def test_words_are_those_of_the_numbers(rates, events) -> None:
     _, found = rates
     row = group(found, "overall").to_frame().iloc[0]
-    assert f"{row['estimate']:.3g}" in found.headline
-    assert f"{row['conf_low']:.3g} to {row['conf_high']:.3g}" in found.headline
+    assert f"on average {abs(row['estimate']):.3g} lower" in found.headline
+    assert f"{row['conf_low']:+.3g} to {row['conf_high']:+.3g}" in found.headline
     frame = found.areas.to_frame()
     assert f"Of 7 treated areas, {int((frame['conf_high'] < 0).sum())} ha" in found.headline
     assert any("parallel" in text for text in found.caveats)
