@@ -17,7 +17,7 @@ help:
 	@echo "make test       what continuous integration runs: ruff, mypy, import-linter, pytest (at most 10 minutes)"
 	@echo "make docs       the documentation as pages in out/docs"
 	@echo "make test-full  the same with more examples, then on the oldest supported versions and on Python 3.13"
-	@echo "make bench      time and memory beside four other packages (benchmarks/README.md)"
+	@echo "make bench      time and memory beside other packages (benchmarks/README.md)"
 	@echo "make format     let ruff format the code"
 	@echo "make clean      remove the environments and caches"
 

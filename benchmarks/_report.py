@@ -158,11 +158,12 @@ def _section(name: str, result: dict[str, Any]) -> str:
     missing = "".join(f"\nNot measured: {tool}, {reason}.\n" for tool, reason in result["not_measured"].items())
     sources = dict.fromkeys(f"{cell['data']}: {cell['source']}" for cell in result["cells"] if cell.get("source"))
     data = f"\n{'; '.join(sources)}.\n" if sources else ""
+    note = f"\n{result['note']}\n" if "note" in result else ""
     threads = "default threads" if suite.threads is None else f"{suite.threads} thread for everybody"
     return (
         f"## {suite.title} (`{name}`)\n\n"
         f"{result['date']}, {result['machine']}, medians of {result['repeats']} fresh processes, {threads}.\n\n"
-        f"{versions}.\n{missing}{data}\n{table(suite, result)}\n"
+        f"{versions}.\n{missing}{data}{note}\n{table(suite, result)}\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""statspai: a separate synthetic control per area; its placebos (every donor at every start) where they are compared."""
+"""statspai: a separate synthetic control per area; its placebos (each donor at each start) where they are compared."""
 
 from typing import Any
 
