@@ -1,11 +1,14 @@
 """The command line: what it reads, what it says, what it leaves behind, and with which exit code."""
 
+import gzip
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import pandas as pd
 import pytest
 
 import pmg_eval as pe
+from _blocks import BLOCK, executed
 from pmg_eval import _progress
 from pmg_eval.cli import _bar, _commands, _demos, _job, _parser, _read, _schema, _spec, main
 from pmg_eval.cli._show import Out, panel_text, paragraph, table
@@ -262,6 +266,28 @@ def test_ctrl_c_leaves_nothing_half_written(folder) -> None:
     assert not (folder / "results").exists()
 
 
+def test_the_examples_of_the_documentation_run(folder, seen, capsys) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "command_line.md").read_text(encoding="utf-8")
+    executed(page, folder)
+    blocks = BLOCK.findall(page)
+    specs = [code for kind, code in blocks if kind == "toml"]
+    for name, code in zip(("castle.toml", "months.toml"), specs, strict=True):
+        (folder / name).write_text(code, encoding="utf-8")
+        assert main(["check", name]) == 0
+        assert main(["evaluate", name, "--quiet"]) == 0
+    assert [job.outcome for job in seen] == ["homicides", "verdachten"]
+    named = {key for code in specs for key in tomllib.loads(code)["evaluation"]}
+    assert named == set(_schema.spec_schema()["properties"]["evaluation"]["properties"])
+    commands = [shlex.split(line, comments=True) for kind, code in blocks if kind == "sh" for line in code.splitlines()]
+    assert [words[2:] for words in commands if words[0] == "pip"] == [[".[demo]"]]
+    checks = [words[1:] for words in commands if words[:2] == ["pmg-eval", "check"]]
+    assert len(checks) == 2
+    for arguments in checks:
+        capsys.readouterr()
+        assert main(arguments) == 0
+        assert "50 units x 11 periods" in capsys.readouterr().out
+
+
 # --- specifications --------------------------------------------------------------------------------------------------
 
 
@@ -450,6 +476,47 @@ def test_files_that_are_not_what_they_should_be(tmp_path, text, code, fix) -> No
     assert fix in caught.value.fix
 
 
+TABLE = "code,n\n0363,1\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "code", "what", "fix"),
+    [
+        (TABLE.encode("utf-16"), {}, "PMG-ENCODING", "says that it is UTF-16", 'encoding = "utf-16"'),
+        (TABLE.encode("utf-16"), {"encoding": "cp1252"}, "PMG-ENCODING", "not cp1252", 'encoding = "utf-16"'),
+        (TABLE.encode("utf-32"), {}, "PMG-ENCODING", "UTF-32", 'encoding = "utf-32"'),
+        (TABLE.encode("utf-16-le"), {}, "PMG-ENCODING", "every second byte is zero", 'encoding = "utf-16-le"'),
+        (TABLE.encode("utf-16-be"), {"encoding": "latin-1"}, "PMG-ENCODING", "second byte", 'encoding = "utf-16-be"'),
+        (TABLE.encode("utf-8-sig"), {"encoding": "cp1252"}, "PMG-ENCODING", "it is UTF-8", "leave encoding out"),
+        (TABLE.encode(), {"encoding": "utf-16"}, "PMG-ENCODING", "not utf-16 text", "give its encoding"),
+        (TABLE.encode(), {"encoding": "utf-61"}, "PMG-ENCODING", "not utf-61 text", "give its encoding"),
+        (b"PK\x03\x04" + bytes(90), {}, "PMG-FILE", "Excel workbook", "save the table as CSV"),
+        (b"PAR1" + bytes(90), {}, "PMG-FILE", "parquet", ".parquet"),
+        (bytes(range(256)) * 4, {}, "PMG-FILE", "zero bytes", "CSV"),
+        (gzip.compress(TABLE.encode()), {}, "PMG-FILE", "gzip", ".csv.gz"),
+    ],
+)
+def test_bytes_that_are_no_text_are_told_by_what_they_are(tmp_path, content, options, code, what, fix) -> None:
+    with pytest.raises(DataError) as caught:
+        read(content, tmp_path, **options)
+    assert caught.value.code == code
+    assert what in caught.value.what
+    assert fix in caught.value.fix
+    assert "cp1252" not in caught.value.fix
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "UTF_16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig", "UTF8"])
+def test_other_encodings_are_read_when_they_are_named(tmp_path, encoding) -> None:
+    assert read(TABLE.encode(encoding), tmp_path, encoding=encoding)["code"].tolist() == ["0363"]
+
+
+def test_a_packed_file_is_looked_into(tmp_path) -> None:
+    with pytest.raises(DataError, match="UTF-16"):
+        read(gzip.compress(TABLE.encode("utf-16")), tmp_path, name="x.csv.gz")
+    with pytest.raises(DataError, match="PMG-FILE"):
+        read(TABLE, tmp_path, name="x.csv.gz")
+
+
 def test_missing_numbers_are_declared(tmp_path) -> None:
     text = "code,n\n1,.\n2,<5\n3,7\n"
     assert not pd.api.types.is_numeric_dtype(read(text, tmp_path)["n"])
@@ -515,6 +582,63 @@ def test_check_names_every_problem_and_the_way_out(folder, capsys) -> None:
     assert out == ""
     for said in ("error: 3 problems", "PMG-DUPLICATE", "PMG-EXPOSURE", 'declare never = "missing"'):
         assert said in err
+
+
+def test_check_finds_what_evaluate_would_refuse(folder, seen, capsys) -> None:
+    (folder / "persons.csv").write_text(PERSONS, encoding="utf-8")
+    more = 'draws = 19\nanticipation = 99\neligible = ["0310", "0999", "NA"]\n[spells]\nfile = "persons.csv"\n'
+    more += 'person = "pseudonym"\nexit = "days"\nevent = "new"\ncause = "kind"\nhorizons = ["2z"]'
+    assert main(["check", changed(folder, ("draws = 19", more))]) == 1
+    out, err = capsys.readouterr()
+    err = " ".join(err.split())
+    assert (out, seen) == ("", [])
+    for said in ("error: 3 problems", "not in the panel; where: 0999", "99 period(s) before its start", "'2z'"):
+        assert said in err
+    assert main(["check", changed(folder, ("draws = 19", "draws = 0"))]) == 2
+    assert "draws must be 1 or more" in capsys.readouterr().err
+
+
+def test_check_reports_data_persons_and_options_together(folder, capsys) -> None:
+    counts().rename(columns={"suspects": "suspect"}).to_csv("counts.csv", index=False, na_rep="")
+    (folder / "persons.csv").write_text(PERSONS.replace("8,365,0", "8,365,2"), encoding="utf-8")
+    more = 'eligible = ["0999"]\n[spells]\nfile = "persons.csv"\nperson = "pseudonym"\nexit = "days"\nevent = "new"'
+    assert main(["check", changed(folder, ("draws = 19", more))]) == 1
+    err = capsys.readouterr().err
+    for said in ("error: 3 problems", "did you mean 'suspect'?", "PMG-EVENT", "0999"):
+        assert said in err
+
+
+def test_suppressed_counts_are_advised_in_the_words_of_a_specification(folder, capsys) -> None:
+    frame = counts().astype({"suspects": object})
+    frame.loc[[3, 8], "suspects"] = ["<5", "1.050"]
+    frame.to_csv("counts.csv", index=False, na_rep="")
+    assert main(["check", "counts.toml"]) == 1
+    err = " ".join(capsys.readouterr().err.split())
+    for said in (
+        'in 2 cell(s): "<5"; numbers such as "9.999"; where: 0300 in 2017, 0301 in 2015',
+        'give [data] na = ["<5"] and declare missing = "pairwise"',
+        "if the dot is a thousands separator, write the numbers without it",
+    ):
+        assert said in err
+    assert "na_values" not in err
+    frame.drop(index=8).to_csv("counts.csv", index=False, na_rep="")
+    assert main(["check", changed(folder, ('unit = "code"', 'na = ["<5"]\nmissing = "pairwise"\nunit = "code"'))]) == 0
+
+
+def test_labels_with_blanks_are_visible_in_the_message(folder, capsys) -> None:
+    counts().replace({"code": {"0305": "0304 "}}).to_csv("counts.csv", index=False, na_rep="")
+    assert main(["check", "counts.toml"]) == 1
+    err = " ".join(capsys.readouterr().err.split())
+    assert '"0304", "0304 "' in err
+    assert "strip" not in err
+
+
+def test_a_selection_window_that_reaches_too_far_is_noted(folder, seen, capsys) -> None:
+    window = ('unit = "code"', 'selection_window = [2010, 2016]\nunit = "code"')
+    assert main(["evaluate", changed(folder, window)]) == 0
+    assert "2010 to 2016 lies partly outside the observed periods (2014 to 2020)" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_check_of_an_outcome(folder, capsys) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from pmg_eval.cli._bar import progress
 from pmg_eval.cli._job import Job
@@ -14,11 +17,13 @@ from pmg_eval.cli._read import read_table
 from pmg_eval.cli._show import Out, evaluation_text, files_text, panel_text, paragraph, warnings_text
 from pmg_eval.cli._spec import Source, Spec, check_data, panel_options, read_spec, source
 from pmg_eval.cli._write import reserve, write
-from pmg_eval.errors import PmgEvalWarning
+from pmg_eval.errors import DesignError, PmgEvalError, PmgEvalWarning
 from pmg_eval.panel import Panel
 
 if TYPE_CHECKING:
     from pmg_eval.evaluation import Evaluation
+
+_T = TypeVar("_T")
 
 
 def evaluate_spec(path: Path, folder: Path, out: Out, *, force: bool, n_jobs: int) -> None:
@@ -28,7 +33,8 @@ def evaluate_spec(path: Path, folder: Path, out: Out, *, force: bool, n_jobs: in
     panel = read_panel(spec.data)
     if panel.notes:
         out.say("\n".join(paragraph(str(note), "note: ") for note in panel.notes) + "\n")
-    job = Job(panel, spec.evaluation["outcome"], {**_options(spec), "n_jobs": n_jobs})
+    options = {**_evaluation_options(spec), **_spells_options(spec), "n_jobs": n_jobs}
+    job = Job(panel, spec.evaluation["outcome"], options)
     result = _observed(job, out)
     write(result, html, json, force=force)
     out.say(evaluation_text(result) + "\n")
@@ -50,11 +56,43 @@ def demonstrate(names: list[str], folder: Path, out: Out, *, force: bool, n_jobs
 
 
 def check_spec(path: Path, out: Out) -> None:
-    """Read what a specification names and say what is there; nothing is computed or written."""
+    """Read what a specification names and say what is there, or everything that ``evaluate`` would refuse.
+
+    Nothing is computed or written.
+    """
     spec = read_spec(path)
-    _check(spec.data, spec.evaluation["outcome"], out)
-    if spec.spells is not None:
-        out.say(f"\n{read_spells(spec.spells)!r}")
+    outcome = spec.evaluation["outcome"]
+    refused: list[PmgEvalError] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", PmgEvalWarning)
+        panel = _tried(lambda: read_panel(spec.data), refused)
+        complete = None if panel is None else _tried(lambda: panel.for_outcome(outcome), refused)
+        persons = _tried(lambda: _spells_options(spec), refused)
+        if panel is not None:
+            refused += _evaluation_refusals(panel, outcome, _evaluation_options(spec), persons or {})
+    if refused or complete is None:
+        raise type(refused[0]).of(problem for error in refused for problem in error.problems)
+    _say(complete, caught, out)
+    if persons:
+        out.say(f"\n{persons['spells']!r}\n")
+    out.say("No problem found.")
+
+
+def _evaluation_refusals(
+    panel: Panel, outcome: str, options: Mapping[str, Any], persons: Mapping[str, Any]
+) -> list[PmgEvalError]:
+    """What ``evaluate`` would refuse before any work; option by option, so that all mistakes come in one report."""
+    from pmg_eval.evaluation._door import need_evaluation
+
+    refused: list[PmgEvalError] = []
+    for given in [{name: value} for name, value in options.items()] + [dict(persons)]:
+        _tried(partial(need_evaluation, panel, outcome, **given), refused)
+    # the estimators say the same, but only when they run
+    before = panel.cohort - options.get("anticipation", 0) - panel.time_codes[0]
+    if not (before[np.isfinite(panel.cohort)] > 0).any():
+        what = f"no treated area has a period earlier than {options['anticipation']} period(s) before its start"
+        refused.append(DesignError("PMG-NO-UNTREATED", what, fix="a smaller anticipation, or earlier periods"))
+    return refused
 
 
 def check_file(path: Path, given: Mapping[str, Any], outcome: str | None, out: Out) -> None:
@@ -70,12 +108,25 @@ def _check(data: Source, outcome: str | None, out: Out) -> None:
         panel = read_panel(data)
         if outcome is not None:
             panel = panel.for_outcome(outcome)
-    out.say(panel_text(panel))
-    if caught:
-        out.say(warnings_text(caught))
+    _say(panel, caught, out)
     out.say(
         "No problem found." + ("" if outcome is not None else " (No outcome was named: its column was not checked.)")
     )
+
+
+def _say(panel: Panel, caught: Sequence[warnings.WarningMessage], out: Out) -> None:
+    out.say(panel_text(panel))
+    if caught:
+        out.say(warnings_text(caught))
+
+
+def _tried(make: Callable[[], _T], refused: list[PmgEvalError]) -> _T | None:
+    """The result; a refusal goes to the list, so that the rest is looked at as well."""
+    try:
+        return make()
+    except PmgEvalError as error:
+        refused.append(error)
+        return None
 
 
 def read_panel(data: Source) -> Panel:
@@ -92,14 +143,16 @@ def read_spells(data: Source) -> Any:
     return Spells(read_table(data, data.columns("person", "cause", "group", "cluster")), **data.roles)
 
 
-def _options(spec: Spec) -> dict[str, Any]:
+def _evaluation_options(spec: Spec) -> dict[str, Any]:
     names = {"seed": "rng"}
-    options = {names.get(key, key): value for key, value in spec.evaluation.items() if key != "outcome"}
-    if spec.spells is not None:
-        options["spells"] = read_spells(spec.spells)
-        if spec.horizons:
-            options["horizons"] = spec.horizons
-    return options
+    return {names.get(key, key): value for key, value in spec.evaluation.items() if key != "outcome"}
+
+
+def _spells_options(spec: Spec) -> dict[str, Any]:
+    if spec.spells is None:
+        return {}
+    horizons = {"horizons": spec.horizons} if spec.horizons else {}
+    return {"spells": read_spells(spec.spells), **horizons}
 
 
 def _observed(job: Job, out: Out) -> Evaluation:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pmg_eval.cli._bytes import need_text, undecodable
 from pmg_eval.cli._spec import Source, not_there
 from pmg_eval.errors import DataError, Problem
 
@@ -77,6 +78,7 @@ def _parquet(path: Path) -> pd.DataFrame:
 def _csv(path: Path, data: Source, sep: str, labels: Sequence[str], dates: Sequence[str]) -> pd.DataFrame:
     as_text = {*labels, *dates, *data.integers}
     try:
+        need_text(path, data.encoding)
         header = [str(name) for name in _rows(path, data, sep, header=None, nrows=1, dtype=str).iloc[0]]
         _check_header(header, sep, path)
         return _rows(
@@ -98,13 +100,8 @@ def _csv(path: Path, data: Source, sep: str, labels: Sequence[str], dates: Seque
             where=[path.name],
             fix="check sep and decimal, and that text with the separating sign in it stands in quotes",
         ) from None
-    except (UnicodeDecodeError, LookupError):
-        raise DataError(
-            "PMG-ENCODING",
-            f"the file is not {data.encoding} text",
-            where=[path.name],
-            fix='give its encoding; files from Windows programs are often "cp1252"',
-        ) from None
+    except (UnicodeError, LookupError):
+        raise undecodable(path, data.encoding) from None
     except (OSError, EOFError) as refused:
         raise DataError("PMG-FILE", f"cannot be read ({type(refused).__name__})", where=[path.name]) from None
 

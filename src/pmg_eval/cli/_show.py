@@ -151,7 +151,7 @@ def warnings_text(caught: Iterable[warnings.WarningMessage]) -> str:
 
 def error_text(error: PmgEvalError) -> str:
     """Every problem on its own line(s), numbered when there are several."""
-    found = [str(problem).replace("never=None", 'never = "missing"') for problem in error.problems]
+    found = [_in_toml(str(problem)) for problem in error.problems]
     if len(found) == 1:
         lines = [paragraph(found[0], "error: ")]
     else:
@@ -160,3 +160,21 @@ def error_text(error: PmgEvalError) -> str:
     if any(re.search(r"\brow \d", text) for text in found):
         lines.append("Rows are counted from 0: row 0 is the line below the heading.")
     return "\n".join(lines)
+
+
+_IN_TOML = (
+    ("never=None", 'never = "missing"'),
+    ('missing="', 'missing = "'),
+    ("read the file with na_values=", "give [data] na = "),
+    ('read the file with decimal=","', 'give [data] decimal = ","'),
+    ("str.strip() on this column, if they mean the same", "correct the file, if they mean the same"),
+    ("rng=", "seed = "),
+)
+_THOUSANDS = re.compile(r'(read the file )?with thousands="."')
+
+
+def _in_toml(text: str) -> str:
+    """What to do in the words of a specification instead of those of Python."""
+    for python, toml in _IN_TOML:
+        text = text.replace(python, toml)
+    return _THOUSANDS.sub("write the numbers without it", text)

@@ -37,7 +37,7 @@ PMG-SELECTION-WINDOW   a window that is not (start, end) in labels of periods, o
 PMG-NO-TREATED         (DesignError) nobody starts treatment inside the window
 PMG-NO-CONTROL         (DesignError) everybody starts at the same date
 ---------------------  ----------------------------------------------------------------------------------------------
-PMG-OUTCOME-TEXT       (``for_outcome``) text where numbers should be; says what kind (suppressed counts, decimal commas)
+PMG-OUTCOME-TEXT       (``for_outcome``) text where numbers should be, and its kind (suppressed counts, decimal commas)
 PMG-OUTCOME-TYPE       neither numbers nor truth values (dates, complex, lists)
 PMG-OUTCOME-EMPTY      no observed value at all
 PMG-OUTCOME-INFINITE   infinite values

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from pmg_eval.panel._ingest import FloatArray, frozen, numeric
+from pmg_eval.panel._report import Report
 from pmg_eval.panel._table import Request, Table
 from pmg_eval.panel._text import unreadable
-from pmg_eval.panel._time import Starts
+from pmg_eval.panel._time import Starts, Times
 from pmg_eval.panel._units import label_codes
 
 _NUMBER_RULES = {
@@ -123,25 +124,24 @@ def selection_window(table: Table, window: Any) -> tuple[int, int] | None:
             fix="for example (2016, 2019): the years on which the areas were selected",
         )
         return None
-    first, last = codes
-    _check_window(table, first, last)
-    return first, last
+    window_codes = codes[0], codes[1]
+    _check_window(table.times, *window_codes, table.report)
+    return window_codes
 
 
-def _check_window(table: Table, first: int, last: int) -> None:
+def _check_window(times: Times, first: int, last: int, report: Report) -> None:
     """A window is about observed periods: wholly outside it is a slip, partly outside it is said."""
-    observed = table.times.codes if table.times is not None else np.zeros(0, dtype=np.int64)
+    observed = times.codes
     if len(observed) == 0:
         return
-    calendar = table.times.calendar
-    ends = [calendar.label(int(code)) for code in (first, last, observed[0], observed[-1])]
+    ends = [times.calendar.label(int(code)) for code in (first, last, observed[0], observed[-1])]
     what = "selection_window {} to {} lies {} the observed periods ({} to {})"
     if last < observed[0] or first > observed[-1]:
-        table.report.problem(
+        report.problem(
             "PMG-SELECTION-WINDOW",
             what.format(*ends[:2], "outside", *ends[2:]),
-            fix="correct it, or add these periods: what was selected on cannot be judged from other ones",
+            fix="correct it; if the areas were selected on earlier periods, add those or leave selection_window out",
         )
     elif first < observed[0] or last > observed[-1]:
         text = what.format(*ends[:2], "partly outside", *ends[2:])
-        table.report.notice("PMG-SELECTION-WINDOW-PARTIAL", f"{text}: only the part inside can be taken into account")
+        report.notice("PMG-SELECTION-WINDOW-PARTIAL", f"{text}: only the part inside can be taken into account")

@@ -19,9 +19,10 @@ from pmg_eval.panel._ingest import BoolArray
 _PLAIN = re.compile(r"[-+]?\d[\d.]*")
 _SUPPRESSED = re.compile(r"[<≤>≥]=?\s?\d{1,3}|\d{1,2}\s?[-–]\s?\d{1,2}")
 _SIGNS = re.compile(r"""[^\w\s"'\\]{1,3}|[xX]""")
-_WORDS = frozenset(
-    "na n/a nan null none nil nb nvt n.v.t. n.b. missing unknown onbekend suppressed confidential geheim".split()
-)
+_WORDS = {
+    *("na", "n/a", "nan", "null", "none", "missing", "unknown", "suppressed", "confidential"),
+    *("nb", "n.b.", "nvt", "n.v.t.", "onbekend", "geheim"),  # Dutch
+}
 _HEAD = r"[-+]?[1-9]\d{0,2}"
 _EITHER = re.compile(_HEAD + r",\d{3}")  # 1,050: one thousand and fifty, or a little more than one
 _THOUSANDS = re.compile(_HEAD + r"((\.\d{3})+|(,\d{3}){2,}|(,\d{3})+\.\d+|([' \u00a0\u202f]\d{3})+([.,]\d+)?)")
@@ -59,7 +60,7 @@ def unreadable(values: pd.Series[Any]) -> Unreadable | None:
     # "1.050" reads as 1.05: where every dot stands before three digits, it may part thousands
     dots = np.array([bool(_PLAIN.fullmatch(text)) and "." in text for text in texts])
     if dots.any() and all(_THOUSANDS.fullmatch(text) for text in texts[dots]):
-        bad |= dots
+        bad = bad | dots
     mask = np.zeros(len(cells), dtype=np.bool_)
     mask[places[bad]] = True
     if not bad.any():

@@ -53,7 +53,7 @@ def _same_but_for_blanks(labels: Iterable[Any], code: str, role: str, report: Re
     for label in labels:
         if isinstance(label, str) and label.strip():
             found.setdefault(label.strip(), []).append(label)
-    same = [label for group in found.values() if len(group) > 1 for label in sorted(group)]
+    same = [label for _, group in sorted(found.items()) if len(group) > 1 for label in sorted(group)]
     if same:
         what = f"{role} labels that differ in nothing but blanks at their ends"
         fix = "write each label in one way: str.strip() on this column, if they mean the same"

@@ -17,6 +17,7 @@ from pmg_eval.report._canvas import (
     LINE,
     PAD,
     Name,
+    bars,
     blank,
     check_width,
     hairline,
@@ -28,7 +29,7 @@ from pmg_eval.report._canvas import (
 )
 from pmg_eval.report._columns import estimator_name, floats
 from pmg_eval.report._forest import interval_line
-from pmg_eval.report._like import ALL
+from pmg_eval.report._like import ALL, LEVEL
 from pmg_eval.report._style import COMPACT, GRID, INK, MUTED, SERIES, WIDE, Mark
 from pmg_eval.report._words import Measure, clean, counted, number
 
@@ -159,7 +160,7 @@ class _Drawing:
             axes.axvline(self.axis.null, color=INK, linewidth=1.1, zorder=2)
         for position, name in enumerate(self.names):
             self._block(axes, position, name, (PAD - left) / length)
-        below = f"{self.axis.title}; bars: 95\u00a0% intervals"
+        below = f"{self.axis.title}; {bars(self.content.frame, LEVEL)}"
         below += f"\n{left_out:,} further rows are not drawn" if left_out else ""
         centered = {"transform": axes.transAxes, "ha": "center", "va": "top", "color": MUTED}
         text(axes, 0.5, -(ticks + 6) / inner, below, **centered)

@@ -13,7 +13,7 @@ from pmg_eval.errors import DataError
 from pmg_eval.estimate import Estimate
 from pmg_eval.report._extra import require
 from pmg_eval.report._style import FONT, GRID, INK, LETTER, MUTED, Mark, Stroke
-from pmg_eval.report._words import clean, columns_of, counted, missing, shortened
+from pmg_eval.report._words import clean, columns_of, counted, missing, percent, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +31,16 @@ def frame_of(estimate: Estimate[Any], level: float) -> pd.DataFrame:
     for name in ("estimate", "conf_low", "conf_high"):
         frame[name] = frame[name].astype("float64")
     return frame
+
+
+def has_intervals(frame: pd.DataFrame) -> bool:
+    """Whether any row has both ends of an interval."""
+    return bool((frame["conf_low"].notna() & frame["conf_high"].notna()).any())
+
+
+def bars(frame: pd.DataFrame, level: float) -> str:
+    """What the bars of a figure are, for the title of its axis."""
+    return f"bars: {percent(100 * level, 0, signed=False)} intervals" if has_intervals(frame) else "without intervals"
 
 
 def check_width(width: float) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pmg_eval.estimate.guard import LONE_COHORTS, ONE_TREATED
 from pmg_eval.report._like import INTERVAL
-from pmg_eval.report._tables import Cell, Table, remark
+from pmg_eval.report._tables import REFERENCE_WORDS, Cell, Table, remark
 from pmg_eval.report._words import Measure, clean, p_value, whole
 
 Column = tuple[str, Sequence[str | Cell], str]  # heading, cells, kind ("", "number" or "prose")
+REMARKS = "Remarks"
 _SYMBOL = re.compile(r"\w [=<>≤≥]")  # "p = 0.07" stays
 _ESTIMATORS = {
     "imputation": "Imputation",
@@ -22,14 +24,51 @@ _ESTIMATORS = {
     "classic": "Synthetic control",
 }
 
+# A status of the library, the remark in its place, and the note below the table that explains it.
+_EXPLAINED = (
+    (
+        ONE_TREATED,
+        "one area",
+        "One area: a number that rests on one treated area has no standard error, so no interval stands beside it. "
+        "See Effect per area.",
+    ),
+    (
+        LONE_COHORTS,
+        "single areas",
+        "Single areas: where every treated area is the only one of its wave there is no standard error, so no interval "
+        "stands beside the number. See Effect per area.",
+    ),
+)
+
 
 def table(caption: str, columns: Sequence[Column]) -> Table:
-    """Columns as (heading, cells, kind); a column of remarks without any remark is left out."""
-    kept = [column for column in columns if column[0] != "Remarks" or any(column[1])]
+    """Columns as (heading, cells, kind); a remark on every row becomes a note, and an empty column of remarks goes."""
+    notes: list[str] = []
+    told = [_once(column, notes) if column[0] == REMARKS else column for column in columns]
+    kept = [column for column in told if column[0] != REMARKS or any(column[1])]
     rows = [list(row) for row in zip(*[cells for _, cells, _ in kept], strict=True)]
     numeric = frozenset(j for j, (_, _, kind) in enumerate(kept) if kind == "number")
     prose = frozenset(j for j, (_, _, kind) in enumerate(kept) if kind == "prose")
-    return Table(caption, [name for name, _, _ in kept], rows, numeric, prose)
+    return Table(caption, [name for name, _, _ in kept], rows, numeric, prose, notes)
+
+
+def _once(column: Column, notes: list[str]) -> Column:
+    """Remarks without what the notes now say: why single areas have no standard error, and what all rows share."""
+    heading, cells, kind = column
+    words = [cell.text if isinstance(cell, Cell) else cell for cell in cells]
+    for status, short, why in _EXPLAINED:
+        found = re.compile(re.escape(status), re.IGNORECASE)
+        if any(found.search(text) for text in words):
+            words = [capital(found.sub(short, text)) for text in words]
+            notes.append(why)
+    # the reference period has a remark of its own
+    said = {text for text in words if not text.lower().startswith(REFERENCE_WORDS)}
+    shared = said.pop() if len(said) == 1 and len(words) > 1 else ""
+    if shared:
+        words = ["" if text == shared else text for text in words]
+        if shared not in {capital(short) for _, short, _ in _EXPLAINED}:
+            notes.append(f"For all rows: {shared[:1].lower() + shared[1:]}.")
+    return heading, words, kind
 
 
 def effect_columns(frame: pd.DataFrame, measure: Measure) -> list[Column]:
@@ -56,7 +95,7 @@ def effect_columns(frame: pd.DataFrame, measure: Measure) -> list[Column]:
 
 def remarks(frame: pd.DataFrame, measure: Measure) -> Column:
     """What the status of each row says."""
-    return "Remarks", [capital(remark(row, ratio=measure.ratio)) for _, row in frame.iterrows()], "prose"
+    return REMARKS, [capital(remark(row, ratio=measure.ratio)) for _, row in frame.iterrows()], "prose"
 
 
 def counts(frame: pd.DataFrame, name: str, heading: str) -> list[Column]:

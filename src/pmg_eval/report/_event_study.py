@@ -12,16 +12,17 @@ import pandas as pd
 
 from pmg_eval.errors import DataError
 from pmg_eval.estimate import Estimate
-from pmg_eval.estimate.terms import REFERENCE as REFERENCE_STATUS
 from pmg_eval.report._axis import EffectAxis
 from pmg_eval.report._canvas import (
     LINE,
     PAD,
     arrow,
+    bars,
     blank,
     check_width,
     frame_of,
     hairline,
+    has_intervals,
     heading,
     heading_height,
     legend_handle,
@@ -43,6 +44,7 @@ from pmg_eval.report._style import (
     WIDE,
     Mark,
 )
+from pmg_eval.report._tables import is_reference
 from pmg_eval.report._words import Measure, clean, counted, percent, whole
 
 if TYPE_CHECKING:
@@ -170,6 +172,7 @@ class _EventStudy:
         self.width = width
         self.compact = width < COMPACT
         self.axis = EffectAxis.of(self.frame, content.measure.scale)
+        self.barred = has_intervals(self.frame)
         self.times = np.unique(self.frame["event_time"].to_numpy())
 
     def draw(self, title: str | None) -> Figure:
@@ -187,7 +190,7 @@ class _EventStudy:
         shown = self._time_axis(axes)
         for position, name in enumerate(self.content.series):
             self._curve(axes, position, self.frame.loc[self.frame["series"] == name])
-        above = f"{self.axis.title}; bars: {percent(100 * self.content.level, 0, signed=False)} intervals"
+        above = f"{self.axis.title}; {bars(self.frame, self.content.level)}"
         start = (PAD - left) / (self.width - left - right)
         text(axes, start, 1 + 6 / inner, above, transform=axes.transAxes, color=MUTED, va="bottom")
         self._below(axes, inner, shown, counts)
@@ -238,9 +241,9 @@ class _EventStudy:
             self._bar(axes, x, row, mark)
 
     def _mark(self, row: pd.Series[Any], position: int) -> Mark:
-        if row["status"] == REFERENCE_STATUS:
+        if is_reference(row["status"]):
             return REFERENCE
-        if math.isnan(row["conf_low"]):
+        if self.barred and math.isnan(row["conf_low"]):
             return NO_INTERVAL
         before = row["event_time"] < 0
         if len(self.content.series) == 1:
@@ -297,16 +300,15 @@ def _integer(time: float) -> str:
 def event_study_text(content: Study) -> str:
     """The plot in words."""
     frame, measure = content.frame, content.measure
-    shown = frame.loc[np.isfinite(frame["estimate"]) & (frame["status"] != REFERENCE_STATUS)]
+    shown = frame.loc[np.isfinite(frame["estimate"]) & ~frame["status"].map(is_reference).astype(bool)]
     parts = [f"Event study of {counted(frame['event_time'].nunique(), 'period')}"]
     for name, rows in (("before", shown.loc[shown["event_time"] < 0]), ("after", shown.loc[shown["event_time"] >= 0])):
         if len(rows):
             low, high = measure.natural(rows["estimate"].min()), measure.natural(rows["estimate"].max())
+            said = f"{counted(len(rows), 'estimate')} {name} the start, from {low} to {high}"
             outside = int(((rows["conf_low"] > measure.null) | (rows["conf_high"] < measure.null)).sum())
-            parts.append(
-                f"{counted(len(rows), 'estimate')} {name} the start, from {low} to {high}, "
-                f"{outside} with a pointwise interval that excludes no effect"
-            )
+            beside = f"{outside} with a pointwise interval that excludes no effect"
+            parts.append(f"{said}, {beside if has_intervals(rows) else 'without intervals'}")
     return ". ".join(parts) + ". The numbers are in the table that follows."
 
 

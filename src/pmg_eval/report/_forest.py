@@ -18,6 +18,7 @@ from pmg_eval.report._canvas import (
     PAD,
     Name,
     arrow,
+    bars,
     blank,
     check_width,
     fitting,
@@ -46,7 +47,7 @@ from pmg_eval.report._style import (
     WIDE,
     Mark,
 )
-from pmg_eval.report._words import Measure, counted, percent
+from pmg_eval.report._words import Measure, counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -177,7 +178,7 @@ class _Forest:
             axes.axvline(self.axis.null, color=INK, linewidth=1.1, zorder=2)
         for position in range(n):
             self._row(axes, position)
-        below = f"{self.axis.title}; bars: {percent(100 * self.level, 0, signed=False)} intervals"
+        below = f"{self.axis.title}; {bars(self.frame, self.level)}"
         below += f"\n{left_out:,} further terms are not drawn" if left_out else ""
         where = {"transform": axes.transAxes, "ha": "center", "va": "top", "color": MUTED}
         text(axes, 0.5, -(ticks + 6) / inner, below, **where)

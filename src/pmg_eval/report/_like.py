@@ -82,7 +82,7 @@ class EvaluationLike(Protocol):
 
     @property
     def paths(self) -> pd.DataFrame:
-        """Columns ``unit, cohort, period, observed, synthetic``."""
+        """Columns ``unit, cohort, period, observed, synthetic``: paths of synthetic difference-in-differences."""
 
     @property
     def recidivism(self) -> Estimate[Any] | None:

@@ -25,7 +25,7 @@ _CONTENTS = (
     ("overall", "Effect overall and per wave"),
     ("event-study", "Event study"),
     ("areas", "Effect per area"),
-    ("paths", "Observed and synthetic control"),
+    ("paths", "Observed and synthetic path"),
     ("checks", "Checks"),
     ("agreement", "Agreement of estimators"),
     ("recidivism", "Persons with a new event"),

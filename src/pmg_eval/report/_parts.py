@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from pmg_eval.estimate import Estimate
 from pmg_eval.report import _sections_agreement as agreed
@@ -13,6 +14,7 @@ from pmg_eval.report import _sections_effects as effects
 from pmg_eval.report import _sections_recidivism as persons
 from pmg_eval.report import _sections_synth as synthetic
 from pmg_eval.report._beside import Beside, beside, beside_text
+from pmg_eval.report._canvas import has_intervals
 from pmg_eval.report._columns import floats
 from pmg_eval.report._curves import curves
 from pmg_eval.report._event_study import Study, event_study, event_study_text, study
@@ -30,7 +32,7 @@ from pmg_eval.report._truth import Truth, coverage_words
 from pmg_eval.report._words import Measure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from markupsafe import Markup
     from matplotlib.figure import Figure
@@ -56,6 +58,7 @@ class Shown:
     caption: str
     rows: int
     folded: bool
+    notes: Sequence[str]
 
 
 def shown(name: str, table: Table) -> Shown:
@@ -63,7 +66,7 @@ def shown(name: str, table: Table) -> Shown:
     from markupsafe import Markup
 
     markup = Markup(table.html(name))  # noqa: S704 (escaped by Table)
-    return Shown(name, markup, table.caption, len(table.rows), table.long)
+    return Shown(name, markup, table.caption, len(table.rows), table.long, table.notes)
 
 
 def picture(name: str, draw: Callable[[float], Figure], title: str, words: str, caption: str) -> Picture:
@@ -75,6 +78,14 @@ def picture(name: str, draw: Callable[[float], Figure], title: str, words: str, 
         for kind, width in (("wide", WIDE), ("narrow", NARROW))
     )
     return Picture(wide, narrow, caption)
+
+
+def _lines(frame: pd.DataFrame, shapes: str = "") -> str:
+    """What the lines of a forest plot are."""
+    if not has_intervals(frame):
+        return "No interval can be given. The vertical line is no effect."
+    said = f"The bar is the 95 % interval; the vertical line is no effect.{shapes}"
+    return f"{said} An arrow means that the interval goes on outside the figure."
 
 
 _TRUTH = " The upright line is the true effect."
@@ -89,10 +100,7 @@ def overall(evaluation: EvaluationLike) -> Part | None:
     truth = Truth.of(evaluation.truth).of_waves(frame)
     found: Part = {"table": shown("overall", effects.wave_effects(part, truth)), "picture": None}
     if len(part) > 2 and np.isfinite(part.values).any():
-        caption = (
-            "Effect over all waves and per wave. The bar is the 95 % interval; the vertical line is no effect. "
-            "An arrow means that the interval goes on outside the figure."
-        )
+        caption = f"Effect over all waves and per wave. {_lines(frame)}"
         found["picture"] = picture(
             "overall-figure",
             lambda width: forest(part, level=LEVEL, width=width, sort=False, truth=truth),
@@ -111,7 +119,8 @@ def event(evaluation: EvaluationLike) -> Part | None:
     band = evaluation.band if {"event_time", "conf_low", "conf_high"} <= set(evaluation.band.columns) else None
     content: Study = study(part, band, LEVEL)
     caption = "Before the start, points near the line of no effect mean that the areas moved together. "
-    caption += "The bar is the 95 % interval of one period. "
+    if has_intervals(content.frame):
+        caption += "The bar is the 95 % interval of one period. "
     if content.banded:
         caption += (
             "The shaded box holds for all periods at once: read the shape of the curve from it. "
@@ -139,10 +148,7 @@ def areas(evaluation: EvaluationLike) -> Part | None:
     truth = Truth.of(evaluation.truth).of_areas(frame)
     covered = coverage_words(frame.assign(truth=truth))
     words = forest_text(frame, measure)
-    caption = (
-        "Areas from the smallest to the largest effect. The bar is the 95 % interval; the vertical line is no effect. "
-        "Shapes say whether the interval includes it; an arrow means that it goes on outside the figure."
-    )
+    caption = f"Areas from the smallest to the largest effect. {_lines(frame, ' Shapes say whether it includes that.')}"
     return {
         "table": shown("areas", effects.area_table(part, truth)),
         "notes": effects.area_notes(part),
@@ -189,9 +195,12 @@ def agreement(evaluation: EvaluationLike) -> Part:
 
 
 def _beside_caption(content: Beside) -> str:
+    said = f"{content.estimators[0]} is the headline. Shapes and colors tell the estimators apart"
+    if not has_intervals(content.frame):
+        return f"{said}; no interval can be given."
     return (
-        f"{content.estimators[0]} is the headline. Shapes and colors tell the estimators apart; the bar is the 95 % "
-        "interval, an open shape has none, and an arrow means that it goes on outside the figure."
+        f"{said}; the bar is the 95 % interval, an open shape has none, and an arrow means that it goes on outside the "
+        "figure."
     )
 
 
@@ -227,7 +236,9 @@ def _area_agreement(content: Beside) -> Part:
 
 def paths(evaluation: EvaluationLike) -> Part | None:
     """Observed and synthetic paths, and whether areas can be imitated at all."""
-    content = Paths.of(evaluation.paths, evaluation.areas, rate=evaluation.family == "poisson")
+    content = Paths.of(
+        evaluation.paths, evaluation.areas, rate=evaluation.family == "poisson", outcome=evaluation.outcome
+    )
     hull = evaluation.hull
     if len(content) == 0 and len(hull) == 0:
         return None
@@ -246,14 +257,15 @@ def _path_picture(content: Paths) -> Picture:
         return picture(
             "paths-figure",
             lambda width: path_plot(content, width=width),
-            f"{content.paths[0].unit}: observed and synthetic control",
+            f"{content.paths[0].unit}: observed and synthetic path",
             paths_text(content),
-            "Before the start, the two lines should lie close together: the better they do, the more the shaded gap "
-            "after it says. Below: the gap by itself.",
+            f"The synthetic path is that of {synthetic.METHOD}. Before the start, the two lines should run alongside "
+            "each other: the better they do, the more the shaded gap after it says. Below: the gap by itself.",
         )
     caption = (
         "One chart per area, from the smallest to the largest effect; the number beside a name is the effect of the "
-        "headline. The shaded part between the lines is the gap after the start. "
+        f"headline. The synthetic path is that of {synthetic.METHOD}. The shaded part between the lines is the gap "
+        "after the start. "
     )
     caption += (
         "Every chart has a level of its own, and all cover the same range: equal gaps look equally large."
@@ -265,7 +277,7 @@ def _path_picture(content: Paths) -> Picture:
     return picture(
         "paths-figure",
         lambda width: panels(content, width=width),
-        "Observed and synthetic control per area",
+        "Observed and synthetic path per area",
         paths_text(content),
         caption,
     )

@@ -1,4 +1,4 @@
-"""One treated area: what was observed, its synthetic control, and the gap between them."""
+"""One treated area: what was observed, its synthetic path, and the gap between them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from pmg_eval.report._canvas import (
     width_of,
 )
 from pmg_eval.report._paths import Path, Paths
-from pmg_eval.report._style import BAND, BLUE, COMPACT, FONT, INK, MUTED, OBSERVED, START, SYNTHETIC, WIDE
+from pmg_eval.report._style import BAND, BLUE, COMPACT, FONT, INK, LETTER, MUTED, OBSERVED, START, SYNTHETIC, WIDE
+from pmg_eval.report._words import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,6 +101,7 @@ class _PathPlot:
             where = self.path.start - 0.5
             line(axes, [where, where], limits, START, zorder=2)
         start = (PAD - left) / (self.width - left - PAD - 10)
+        name = shortened(name, int((self.width - 2 * PAD) / (LETTER * FONT)))
         text(axes, start, 1 + 6 / inner, name, transform=axes.transAxes, color=MUTED, va="bottom")
 
     def _paths(self, axes: Axes, marker: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Observed and synthetic paths of the treated areas, ready to be drawn and tabulated."""
+"""Observed paths of the treated areas and those of synthetic difference-in-differences, to be drawn and tabulated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from pmg_eval.estimate import Estimate
 from pmg_eval.numerics.rows import Array
-from pmg_eval.report._columns import floats
+from pmg_eval.report._columns import capital, floats
 from pmg_eval.report._like import measured
 from pmg_eval.report._words import NOTHING, clean, number
 
@@ -21,7 +21,7 @@ COLUMNS = {"unit", "cohort", "period", "observed", "synthetic"}
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """What was observed in one area and what its synthetic control shows.
+    """What was observed in one area, and the mix of comparison areas shifted to its level.
 
     Attributes
     ----------
@@ -89,17 +89,20 @@ class Paths:
         All periods in order.
     rate : bool
         Values are rates per 1,000.
+    outcome : str
+        Name of what is counted or measured.
     """
 
     paths: Sequence[Path]
     periods: Sequence[str]
     rate: bool
+    outcome: str = ""
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, areas: Estimate[Any], *, rate: bool) -> Paths:
+    def of(cls, frame: pd.DataFrame, areas: Estimate[Any], *, rate: bool, outcome: str = "") -> Paths:
         """Rows of ``unit, cohort, period, observed, synthetic``, ordered by the effects of the areas."""
         if not set(frame.columns) >= COLUMNS or len(frame) == 0:
-            return cls([], [], rate)
+            return cls([], [], rate, outcome)
         rows = floats(frame, "observed", "synthetic")
         ordered = _in_order(rows["period"])
         where = {period: position for position, period in enumerate(ordered)}
@@ -112,7 +115,7 @@ class Paths:
             place = part["period"].map(where).to_numpy(dtype=np.float64)
             found.append((effects.get(clean(unit), (math.inf, ""))[0], _path(part, unit, place, where, effects)))
         found.sort(key=lambda pair: pair[0])
-        return cls([path for _, path in found], [period_words(period) for period in ordered], rate)
+        return cls([path for _, path in found], [period_words(period) for period in ordered], rate, outcome)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -120,7 +123,8 @@ class Paths:
     @property
     def values(self) -> str:
         """Name of the axis."""
-        return "Rate per 1,000" if self.rate else "Outcome"
+        name = capital(clean(self.outcome)) or ("Events" if self.rate else "Outcome")
+        return f"{name} per 1,000" if self.rate else name
 
 
 def _path(part: pd.DataFrame, unit: Any, place: Array, where: dict[Any, int], effects: dict[str, Any]) -> Path:
@@ -193,7 +197,7 @@ def paths_text(content: Paths) -> str:
     digits = decimals_for(content.paths)
     parts = [
         f"{len(content)} small line charts, one per area, from {content.periods[0]} to {content.periods[-1]}: observed "
-        "as a solid line, synthetic control as a dashed line, the start of the programme as a vertical line"
+        "as a solid line, the synthetic path as a dashed line, the start of the programme as a vertical line"
     ]
     if after:
         below = sum(value < 0 for value, _ in after)
@@ -210,7 +214,7 @@ def _one_text(content: Paths) -> str:
     digits = decimals_for(content.paths)
     parts = [
         f"Line chart of {path.unit} from {content.periods[0]} to {content.periods[-1]}: observed as a solid line, "
-        f"synthetic control as a dashed line; the programme started in {path.cohort}; below it the gap between them"
+        f"the synthetic path as a dashed line; the programme started in {path.cohort}; below it the gap between them"
     ]
     before, after = path.mean("gap", after=False), path.mean("gap", after=True)
     if math.isfinite(before) and math.isfinite(after):
@@ -224,7 +228,7 @@ def _one_text(content: Paths) -> str:
 
 
 def difference_words(path: Path) -> str:
-    """Mean gap after the start in percent of the synthetic control."""
+    """Mean gap after the start in percent of the synthetic path."""
     synthetic, gap = path.mean("synthetic", after=True), path.mean("gap", after=True)
     if not math.isfinite(gap) or not synthetic > 0:
         return NOTHING

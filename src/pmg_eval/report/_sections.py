@@ -11,7 +11,7 @@ import pandas as pd
 from pmg_eval.report._columns import Column, capital, table
 from pmg_eval.report._forest import verdicts
 from pmg_eval.report._like import ALPHA, INTERVAL, EvaluationLike, group, measured
-from pmg_eval.report._style import ABOVE, BELOW
+from pmg_eval.report._style import ABOVE, BELOW, NO_INTERVAL
 from pmg_eval.report._tables import Cell, Table
 from pmg_eval.report._words import NOTHING, Measure, clean, counted, number, p_value, typeset, whole
 
@@ -66,13 +66,18 @@ def _beside(row: pd.Series[Any], measure: Measure) -> str:
 
 
 def _standing_out(areas: pd.DataFrame, measure: Measure) -> tuple[str, str, str]:
+    name = "Areas whose interval excludes no effect"
     marks = verdicts(areas, measure.null)
+    given = len(marks) - marks.count(NO_INTERVAL)
+    if given == 0:
+        return name, NOTHING, f"no interval can be given for {'the area' if len(areas) == 1 else 'any single area'}"
     below, above = marks.count(BELOW), marks.count(ABOVE)
-    tested = int(np.isfinite(areas["p_value"].to_numpy(dtype=np.float64)).sum())
     note = (
-        f"{below} below and {above} above no effect; about {number(ALPHA * tested, 1)} would stand out by chance alone"
+        f"{below} below and {above} above no effect; about {number(ALPHA * given, 1)} would stand out by chance alone"
     )
-    return "Areas whose interval excludes no effect", f"{below + above} of {len(areas)}", note
+    if given < len(areas):
+        note += f"; no interval can be given for {len(areas) - given} more"
+    return name, f"{below + above} of {given}", note
 
 
 def limits(evaluation: EvaluationLike) -> list[str]:

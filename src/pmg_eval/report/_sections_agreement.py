@@ -10,7 +10,7 @@ import pandas as pd
 from pmg_eval.estimate import Estimate
 from pmg_eval.report._beside import Beside, same_direction
 from pmg_eval.report._canvas import term_names
-from pmg_eval.report._columns import Column, capital, effect_columns, estimator_name, remarks, table
+from pmg_eval.report._columns import REMARKS, Column, capital, effect_columns, estimator_name, remarks, table
 from pmg_eval.report._like import ALPHA, measured
 from pmg_eval.report._tables import Cell, Table
 from pmg_eval.report._words import MINUS, NOTHING, Measure, counted, number
@@ -93,7 +93,7 @@ def _statuses(rows: list[list[pd.Series[Any] | None]]) -> Column:
                 said.setdefault(row["status"], []).append(row["estimator"])
         several = len(group) > 1
         cells.append("; ".join(f"{', '.join(names)}: {words}" if several else words for words, names in said.items()))
-    return "Remarks", [capital(words) for words in cells], "prose"
+    return REMARKS, [capital(words) for words in cells], "prose"
 
 
 def agreement_sentence(agreement: Estimate[Any] | None) -> str:

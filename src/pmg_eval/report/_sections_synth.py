@@ -13,6 +13,8 @@ from pmg_eval.report._paths import Paths, decimals_for, difference_words
 from pmg_eval.report._tables import Cell, Table
 from pmg_eval.report._words import NOTHING, Measure, clean, counted, missing, number, whole
 
+METHOD = "synthetic difference-in-differences"
+
 
 def hull_table(hull: pd.DataFrame, *, ratio: bool = False) -> Table:
     """Per area: inside the hull of its comparison areas, weights unique, range of effects (ratios as changes)."""
@@ -78,7 +80,7 @@ def hull_sentence(hull: pd.DataFrame) -> str:
         )
     if inside < len(known):
         said += (
-            " Where that is not possible, the distance says how far the best mix stays away, and the synthetic control "
+            " Where that is not possible, the distance says how far the best mix stays away, and a synthetic control "
             "is only as good as its fit."
         )
     loose = sum(_yes(value) == "no" for value in _column(hull, "unique"))
@@ -103,10 +105,10 @@ def _period_table(content: Paths) -> Table:
         ("Period", list(path.periods), ""),
         ("Programme", when, ""),
         ("Observed", [number(value, digits) for value in path.observed], "number"),
-        ("Synthetic control", [number(value, digits) for value in path.synthetic], "number"),
+        ("Synthetic", [number(value, digits) for value in path.synthetic], "number"),
         ("Gap", [number(value, digits) for value in path.gap], "number"),
     ]
-    return table(f"{path.unit}: observed and synthetic control", columns)
+    return table(f"{path.unit}: observed and synthetic path ({METHOD})", columns)
 
 
 def _mean_table(content: Paths) -> Table:
@@ -124,7 +126,7 @@ def _mean_table(content: Paths) -> Table:
     ]
     if content.rate:
         columns.append(("In percent", [difference_words(path) for path in paths], "number"))
-    return table("Observed and synthetic control per area, means over the periods", columns)
+    return table(f"Observed and synthetic path per area ({METHOD}), means over the periods", columns)
 
 
-__all__ = ["hull_sentence", "hull_table", "paths_table"]
+__all__ = ["METHOD", "hull_sentence", "hull_table", "paths_table"]

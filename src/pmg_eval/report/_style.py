@@ -72,7 +72,7 @@ class Stroke:
 
 
 OBSERVED = Stroke(BLUE, (), "observed", 2.2)
-SYNTHETIC = Stroke(RUST, (4.0, 2.2), "synthetic control", 2.0)
+SYNTHETIC = Stroke(RUST, (4.0, 2.2), "synthetic path", 2.0)
 START = Stroke(MUTED, (1.0, 1.6), "start of the programme", 1.4)
 CURVES = (
     (BLUE, ()),

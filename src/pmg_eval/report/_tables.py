@@ -14,6 +14,7 @@ from pmg_eval.estimate.terms import REFERENCE
 from pmg_eval.report._words import Measure, clean, counted, missing, p_value, whole
 
 _UNBROKEN = 24  # letters
+REFERENCE_WORDS = "reference period"
 LONG = 16  # rows after which a page folds a table away
 
 
@@ -44,6 +45,8 @@ class Table:
         Columns whose cells are numbers (aligned right, equal width of digits).
     prose : set of int
         Columns of running text, which need room.
+    notes : sequence of str
+        What holds for the table as a whole; a page shows it below.
     """
 
     caption: str
@@ -51,6 +54,7 @@ class Table:
     rows: Sequence[Sequence[str | Cell]]
     numeric: frozenset[int] = field(default_factory=frozenset)
     prose: frozenset[int] = field(default_factory=frozenset)
+    notes: Sequence[str] = ()
 
     @property
     def long(self) -> bool:
@@ -125,14 +129,20 @@ def _number_columns(frame: pd.DataFrame, measure: Measure, level: float) -> list
     ]
 
 
+def is_reference(status: object) -> bool:
+    """Whether a term is the reference period, whatever else its status says."""
+    words = clean(status)
+    return words == REFERENCE or words.startswith(f"{REFERENCE}; ")
+
+
 def remark(row: pd.Series[Any], *, ratio: bool = False) -> str:
     """The status of a term in words."""
     status = clean(row["status"])
-    if status == REFERENCE:
-        return f"reference period: {'one' if ratio else 'zero'} by construction"
+    if is_reference(status):
+        return f"{REFERENCE_WORDS}: {'one' if ratio else 'zero'} by construction"
     if not status and missing(row["conf_low"]):
         return "no interval"
     return status
 
 
-__all__ = ["LONG", "Cell", "Table", "escaped", "estimate_table", "remark"]
+__all__ = ["LONG", "REFERENCE_WORDS", "Cell", "Table", "escaped", "estimate_table", "is_reference", "remark"]

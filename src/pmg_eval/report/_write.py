@@ -35,8 +35,8 @@ def write_text(path: str | os.PathLike[str], text: str, *, overwrite: bool = Fal
     Raises
     ------
     DataError
-        ``PMG-EXISTS`` when the file is there and ``overwrite`` is False; ``PMG-PATH`` when the folder is not there or
-        the path is a folder; ``PMG-TEXT`` when the text cannot be encoded.
+        ``PMG-EXISTS`` when the file is there and ``overwrite`` is False; ``PMG-PATH`` when the folder is not there, the
+        path is a folder, or no file can have this name; ``PMG-TEXT`` when the text cannot be encoded.
 
     Examples
     --------
@@ -47,14 +47,7 @@ def write_text(path: str | os.PathLike[str], text: str, *, overwrite: bool = Fal
     ...     write_text(Path(folder, "page.html"), "<p>Hello</p>").name
     'page.html'
     """
-    target = Path(path)
-    if not overwrite and os.path.lexists(target):
-        raise _exists(target)
-    target = Path(os.path.realpath(target))  # a link is followed: what it points to is replaced, not the link
-    if target.is_dir():
-        raise DataError("PMG-PATH", "the path is a folder", where=[target.name], fix="add a file name")
-    if not target.parent.is_dir():
-        raise DataError("PMG-PATH", "the folder does not exist", where=[target.parent.name], fix="make it first")
+    target = _target(path, overwrite)
     try:
         data = text.encode("utf-8")
     except UnicodeEncodeError as broken:
@@ -63,6 +56,32 @@ def write_text(path: str | os.PathLike[str], text: str, *, overwrite: bool = Fal
         ) from None
     _replace(target, data, overwrite)
     return target
+
+
+def _target(path: str | os.PathLike[str], overwrite: bool) -> Path:
+    """Where the file will stand, once nothing speaks against it."""
+    try:
+        target = Path(path)
+        if _found(target) and not overwrite:
+            raise _exists(target)
+        target = Path(os.path.realpath(target))  # a link is followed: what it points to is replaced, not the link
+        if target.is_dir():
+            raise DataError("PMG-PATH", "the path is a folder", where=[target.name], fix="add a file name")
+        if not target.parent.is_dir():
+            raise DataError("PMG-PATH", "the folder does not exist", where=[target.parent.name], fix="make it first")
+    except (TypeError, ValueError, OSError) as refused:  # a number, a null character, a name that is too long
+        why = refused.strerror if isinstance(refused, OSError) else f"{type(path).__name__} that is no path"
+        raise DataError("PMG-PATH", f"no file can be written there: {why}", fix="give the path of a file") from None
+    return target
+
+
+def _found(target: Path) -> bool:
+    """Whether something has this name, be it a link to nowhere; an error where the system cannot know."""
+    try:
+        target.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _exists(target: Path) -> DataError:

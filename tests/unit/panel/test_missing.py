@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from bad_input.cases import base, clean
-from pmg_eval.errors import DataError, DesignError, PmgEvalWarning
+from pmg_eval.errors import DataError, DesignError, PmgEvalWarning, Problem
 from pmg_eval.panel import Cell, Panel
 
 
@@ -194,6 +194,70 @@ def test_text_is_located_and_not_shown() -> None:
     frame.loc[3, "y"] = " 1.234,5"
     with pytest.raises(DataError, match=r'such as "9\.999,9"'):
         make(frame).for_outcome("y")
+
+
+def texts(values: dict[int, str], fill: str = "12") -> Problem:
+    """The one problem of an outcome that a file gave as text."""
+    column = pd.Series([values.get(row, fill) for row in range(480)], dtype=object)
+    with pytest.raises(DataError) as caught:
+        make(base().assign(y=column)).for_outcome("y")
+    (problem,) = caught.value.problems
+    assert problem.code == "PMG-OUTCOME-TEXT"
+    return problem
+
+
+def test_of_text_only_the_cells_that_are_no_numbers_are_named() -> None:
+    problem = texts({3: "<5", 9: "17.5", 100: " <5 ", 479: "< 10"})
+    assert problem.where == (Cell(1, 2014), Cell(13, 2015), Cell(60, 2018))
+    assert problem.what == 'outcome \'y\' holds text where numbers should be, in 3 cell(s): "<5", "< 10"'
+    assert "suppressed" in problem.fix
+    assert 'na_values=["<5", "< 10"]' in problem.fix
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "fix"),
+    [
+        ("-", ': "-"', 'na_values=["-"]'),
+        ("n/a", ': "n/a"', 'na_values=["n/a"]'),
+        ("1-4", ': "1-4"', "suppressed"),
+        ("", ': ""', 'na_values=[""]'),
+        ("1.050", 'such as "9.999"', 'if the dot is a thousands separator, read the file with thousands="."'),
+        ("1.050.000", 'such as "9.999.999"', 'thousands="."'),
+        ("1 050", 'such as "9 999"', 'if the space is a thousands separator, read the file with thousands=" "'),
+        ("1,050,000", 'such as "9,999,999"', "if the comma is a thousands separator"),
+        ("1,050", '(such as "9,999")', 'decimal="," or, where the comma parts thousands, with thousands=","'),
+        ("0,050", 'decimal commas (such as "9,999")', 'decimal=","'),
+        ("jansen", "cell(s)", "decide what the text stands for"),
+        ("06-1234567", "cell(s)", "decide what the text stands for"),
+    ],
+)
+def test_text_is_told_by_its_kind(text: str, said: str, fix: str) -> None:
+    problem = texts({7: text, 8: "980"})
+    assert problem.where == (Cell(1, 2018),)
+    assert problem.what.endswith(said)
+    assert fix in problem.fix
+
+
+def test_kinds_of_text_together() -> None:
+    codes = {row: f"<{row}" for row in range(1, 9)}
+    problem = texts({**codes, 20: "1.050", 21: "12,5", 22: "jansen"})
+    assert problem.what.endswith(
+        'in 11 cell(s): "<1", "<2", "<3", "<4", "<5" and 3 more; decimal commas (such as "99,9"); '
+        'numbers such as "9.999"; other text'
+    )
+    assert "jansen" not in str(problem)
+
+
+def test_a_dot_that_is_a_decimal_sign_elsewhere_parts_no_thousands() -> None:
+    problem = texts({1: "1.050", 2: "1.5", 3: "x"})
+    assert problem.where == (Cell(1, 2014),)
+    assert "thousands" not in problem.fix
+
+
+def test_numbers_in_quotes_are_all_numbers() -> None:
+    problem = texts({})
+    assert (problem.what, problem.where) == ("outcome 'y' holds numbers that are stored as text", ())
+    assert "to_numeric" in problem.fix
 
 
 def test_infinite_cells_are_named() -> None:

@@ -264,6 +264,45 @@ def test_selection_window() -> None:
         assert list(problems(selection_window=bad)) == ["PMG-SELECTION-WINDOW"]
 
 
+def test_a_selection_window_beside_the_data() -> None:
+    assert panel(selection_window=(2021, 2023)).notes == ()
+    for window in ((2019, 2021), (2022, 2030)):
+        (notice,) = panel(selection_window=window).notes
+        assert notice.code == "PMG-SELECTION-WINDOW-PARTIAL"
+        assert f"{window[0]} to {window[1]} lies partly outside the observed periods (2021 to 2023)" in notice.text
+    for window in ((2016, 2019), (2024, 2024), (201, 202)):
+        with pytest.raises(DataError, match=r"lies outside the observed periods \(2021 to 2023\)") as caught:
+            panel(selection_window=window)
+        assert caught.value.code == "PMG-SELECTION-WINDOW"
+
+
+def test_labels_that_differ_in_blanks_only_are_named() -> None:
+    frame = table()
+    frame["area"] = frame["area"].replace({"A": "0001", "B": "0001 ", "C": "\t2", "D": "2"})
+    with pytest.raises(DataError) as caught:
+        panel(frame)
+    (problem,) = caught.value.problems
+    assert problem.code == "PMG-UNIT-BLANKS"
+    assert problem.where == ('"0001"', '"0001 "', '"\t2"', '"2"')
+    assert problems(frame.assign(area=frame["area"].astype("category"))) == {"PMG-UNIT-BLANKS": problem.where}
+    padded = table().assign(area=lambda df: df["area"] + "  ")  # of fixed width: nothing to confuse
+    assert panel(padded).units.tolist() == ["A  ", "B  ", "C  ", "D  "]
+
+
+def test_clusters_and_regions_that_differ_in_blanks_only() -> None:
+    frame = table(province=["N", "N ", "S", "S"])
+    assert problems(frame, cluster="province") == {"PMG-CLUSTER": ('"N"', '"N "')}
+    assert problems(frame, region="province") == {"PMG-REGION": ('"N"', '"N "')}
+
+
+def test_text_in_a_column_of_numbers_is_located() -> None:
+    people = pd.Series(["100"] * 11 + ["<5"], dtype=object)
+    with pytest.raises(DataError, match=r'in 1 cell\(s\): "<5"') as caught:
+        panel(table(people=people), exposure="people")
+    assert caught.value.where == (Cell("D", 2023),)
+    assert list(problems(table(people=pd.Series(["100"] * 12)), exposure="people")) == ["PMG-EXPOSURE"]
+
+
 def test_options() -> None:
     assert list(problems(missing="drop")) == ["PMG-OPTION"]
     assert list(problems(partial_period="half")) == ["PMG-OPTION"]

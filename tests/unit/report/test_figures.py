@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pmg_eval.errors import DataError
 from pmg_eval.estimate import Estimate, make_terms
+from pmg_eval.estimate.guard import ONE_TREATED
 from pmg_eval.estimate.scales import ScaleName
 from pmg_eval.report import _style as style
 from pmg_eval.report._axis import EffectAxis
@@ -85,6 +86,47 @@ def test_ambiguous_event_times_are_refused(effects: Effects) -> None:
     twice = Estimate(np.tile(part.values, 2), make_terms(dict(terms), 20), None)
     with pytest.raises(DataError, match="PMG-PLOT"):
         plot(twice)
+
+
+def alone(estimate: Estimate[None]) -> Estimate[None]:
+    """As one treated area gives it: no law, and the guard's words on every row."""
+    own = estimate.terms["status"]
+    status = [f"{words}; {ONE_TREATED}" if words else ONE_TREATED for words in own]
+    return replace(estimate, uncertainty=None, terms=estimate.terms.assign(status=status))
+
+
+@pytest.mark.parametrize("width", [style.WIDE, style.NARROW])
+def test_one_treated_area_has_its_reference_period_and_no_bars(effects: Effects, width: float) -> None:
+    part = alone(effects("identity").where(group="event_time"))
+    figure = event_study(part, width=width)
+    found = words(figure)
+    assert {"before the start", "after the start", "reference period"} <= set(found)
+    assert "no interval" not in found
+    (title,) = [text for text in found if "intervals" in text]
+    assert title.endswith("; without intervals")
+    assert not any("bars" in text for text in found)
+    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
+    marks = {float(line.get_xdata()[0]): line.get_marker() for line in lines}
+    assert marks[-1.0] == style.REFERENCE.shape
+    assert (marks[-2.0], marks[0.0]) == (style.BEFORE.shape, style.AFTER.shape)
+    said = event_study_text(study(part))
+    assert "4 estimates before the start" in said  # without the reference
+    assert "without intervals" in said
+    assert "excludes no effect" not in said
+
+
+def test_a_reference_that_says_more_is_still_the_reference(effects: Effects) -> None:
+    part = effects("log").where(group="event_time")
+    status = part.terms["status"].where(part.terms["status"] == "", f"reference; {ONE_TREATED}")
+    figure = event_study(replace(part, terms=part.terms.assign(status=status)))
+    assert "no interval" not in words(figure)
+    assert any("bars: 95" in text for text in words(figure))
+
+
+def test_bars_are_named_where_there_are_bars(areas: Areas) -> None:
+    some = areas(["a", "b"], "log")
+    assert any("bars: 95" in text for text in words(forest(some)))
+    assert not any("bars" in text for text in words(forest(replace(some, uncertainty=None))))
 
 
 def test_event_study_needs_event_times(areas: Areas) -> None:

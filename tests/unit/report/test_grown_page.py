@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from pmg_eval import report
+from pmg_eval.estimate.guard import LONE_COHORTS, ONE_TREATED
 from pmg_eval.report._beside import Beside
+from pmg_eval.report._event_study import study as event_content
 from pmg_eval.report._sections import brief, key_figures
 from pmg_eval.report._sections_agreement import (
     agreement_sentence,
@@ -17,11 +19,13 @@ from pmg_eval.report._sections_agreement import (
     area_agreement_table,
     wave_agreement_table,
 )
+from pmg_eval.report._sections_effects import area_table, event_table, wave_effects
 from pmg_eval.report._sections_recidivism import horizons_table, recidivism_notes
 from pmg_eval.report._sections_synth import hull_sentence, hull_table
 from pmg_eval.report._tables import Cell, Table
 from pmg_eval.report._truth import Truth, coverage_words
 from unit.report import grown
+from unit.report.test_figures import alone
 from unit.report.test_page import EMPTY, Read
 
 Build = Callable[..., Any]
@@ -65,6 +69,81 @@ def test_one_area_is_answered_by_its_own_row(evaluation: Build) -> None:
     assert least == "the smallest that 55 comparison areas allow is 0.018"
     sections = [a["id"] for a in Read(report.html(one)).of("section")]
     assert sections[:3] == ["summary", "paths", "data"]
+
+
+@pytest.fixture(scope="module")
+def texas(evaluation: Build) -> Any:
+    """One treated area as ``evaluate`` gives it: only its placebo law, the guard's words everywhere else."""
+    one = evaluation("identity", ["Texas"])
+    waves = one.wave_agreement.loc[one.wave_agreement["cohort"] == "all"]
+    missing = dict.fromkeys(["conf_low", "conf_high", "difference_se", "z"], np.nan)
+    return replace(
+        one,
+        effects=alone(one.effects),
+        band=pd.DataFrame(),
+        wave_agreement=waves.assign(status=ONE_TREATED, **missing),
+        truth=None,
+    )
+
+
+def test_why_one_area_has_no_standard_error_is_said_once_per_table(texas: Any) -> None:
+    read = Read(report.html(texas))
+    assert "effect_per_area" not in read.words
+    assert "one treated unit" not in read.words.lower()
+    notes = [a for a in read.of("p") if a.get("class") == "table-note"]
+    assert len(notes) == 3  # overall, event study, estimators side by side
+    assert read.words.count("See Effect per area.") == 3
+    study = event_table(event_content(texas.effects.where(group="event_time")))
+    assert {row[study.head.index("Remarks")] for row in study.rows} == {"", "Reference period: zero by construction"}
+    assert "bar is the 95 % interval of one period" not in read.words
+
+
+def test_a_few_single_areas_are_marked_in_their_rows(built: Any) -> None:
+    part = built.effects.where(group=["overall", "cohort"])
+    status = ["", "", ONE_TREATED, ONE_TREATED]
+    table = wave_effects(replace(part, terms=part.terms.assign(status=status)))
+    assert [row[-1] for row in table.rows] == ["", "", "One area", "One area"]
+    (note,) = table.notes
+    assert note.startswith("One area: a number that rests on one treated area has no standard error")
+    everywhere = wave_effects(replace(part, terms=part.terms.assign(status=LONE_COHORTS)))
+    assert "Remarks" not in everywhere.head
+    assert len(everywhere.notes) == 1
+
+
+def test_a_remark_of_all_rows_is_said_once(built: Any) -> None:
+    part = built.areas
+    table = area_table(replace(part, terms=part.terms.assign(status="under 5 events a period")))
+    assert "Remarks" not in table.head
+    assert list(table.notes) == ["For all rows: under 5 events a period."]
+    single = area_table(replace(part, terms=part.terms.assign(status=["under 5 events a period", "", ""])))
+    assert list(single.notes) == []
+    assert sorted(row[-1] for row in single.rows) == ["", "", "Under 5 events a period"]
+
+
+def test_areas_without_any_interval_are_not_counted(built: Any) -> None:
+    none = replace(built, areas=replace(built.areas, uncertainty=None))
+    label, value, note = key_figures(none)[-1]
+    assert (label, value) == ("Areas whose interval excludes no effect", "–")
+    assert note == "no interval can be given for any single area"
+    assert "No interval can be given. The vertical line" in Read(report.html(none)).words
+    values = built.areas.values.copy()
+    values[0] = np.nan
+    _, value, note = key_figures(replace(built, areas=replace(built.areas, values=values)))[-1]
+    assert value.endswith(" of 2")
+    assert note.endswith("about 0.1 would stand out by chance alone; no interval can be given for 1 more")
+
+
+def test_the_path_is_named_by_its_method_and_the_axis_by_its_outcome(evaluation: Build, built: Any) -> None:
+    one = Read(report.html(replace(evaluation("identity", ["Texas"]), outcome="prisoners")))
+    assert one.words.count("Observed and synthetic path") >= 2  # contents and heading
+    assert "Texas: observed and synthetic path (synthetic difference-in-differences)" in one.words
+    assert "The synthetic path is that of synthetic difference-in-differences" in one.words
+    assert "Prisoners" in one.text
+    assert "Outcome" not in one.text
+    many = Read(report.html(built)).words
+    assert "Observed and synthetic path per area (synthetic difference-in-differences)" in many
+    for said in (one.words, many):
+        assert "observed and synthetic control" not in said.lower()
 
 
 # --- empty parts vanish ----------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ def test_one_small_chart_per_area_in_the_order_of_effects(areas: Areas, width: f
     assert min(t.get_fontsize() for t in figure.findobj(mpl.text.Text) if t.get_text()) >= 12
     starts = [line for line in figure.axes[0].lines if line.get_color() == style.START.color and is_upright(line)]
     assert len(starts) == 27
-    assert {"observed", "synthetic control", "start of the programme"} <= set(texts(figure))
+    assert {"observed", "synthetic path", "start of the programme"} <= set(texts(figure))
 
 
 def is_upright(line: Any) -> bool:
@@ -159,6 +159,13 @@ def test_one_area_large_with_its_gap(two: Paths, width: float) -> None:
     gap = next(line for line in below.lines if len(line.get_xdata()) == 4)
     np.testing.assert_array_equal(gap.get_ydata(), [0.0, 0.0, -2.0, -1.0])
     assert {"2012", "Gap: observed minus synthetic", "Outcome"} <= set(texts(figure))
+    named = path_plot(replace(two, paths=two.paths[:1], outcome="prisoners"), width=width)
+    assert "Prisoners" in texts(named)
+    assert "Outcome" not in texts(named)
+    rates = path_plot(replace(two, paths=two.paths[:1], outcome="suspects", rate=True), width=width)
+    assert "Suspects per 1,000" in texts(rates)
+    long = path_plot(replace(two, paths=two.paths[:1], outcome="x" * 500), width=width)
+    assert max(map(len, texts(long))) < 120
     assert min(t.get_fontsize() for t in figure.findobj(mpl.text.Text) if t.get_text()) >= 12
 
 

@@ -101,9 +101,13 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
     [
         (lambda folder: folder, "PMG-EXISTS"),
         (lambda folder: folder / "missing" / "page.html", "PMG-PATH"),
+        (lambda folder: folder / ("x" * 300), "PMG-PATH"),
+        (lambda folder: f"{folder}/a\0b", "PMG-PATH"),
+        (lambda folder: 5, "PMG-PATH"),
+        (lambda folder: b"page.html", "PMG-PATH"),
     ],
 )
-def test_paths_that_cannot_be(tmp_path: Path, path: Callable[[Path], Path], code: str) -> None:
+def test_paths_that_cannot_be(tmp_path: Path, path: Callable[[Path], Any], code: str) -> None:
     with pytest.raises(DataError) as caught:
         write_text(path(tmp_path), "text")
     assert caught.value.code == code
