@@ -19,6 +19,7 @@ from pmg_eval.estimate.kernels import Dependence, independent
 from pmg_eval.estimate.nouns import Test
 from pmg_eval.estimate.provenance import Provenance
 from pmg_eval.estimate.scales import SCALES, ScaleName
+from pmg_eval.estimate.stored import from_covariance
 from pmg_eval.estimate.terms import labels_of, make_terms, select
 from pmg_eval.numerics.rows import Array
 
@@ -153,31 +154,41 @@ class Estimate(Generic[D]):
         law = self.uncertainty.by_unit() if units and "unit" in self.uncertainty.rows else self.uncertainty
         return pd.DataFrame(law.psi.dense(), index=pd.MultiIndex.from_frame(law.rows.astype(object)))
 
-    def to_frame(self, level: float = 0.95, *, guard: bool = True) -> pd.DataFrame:
+    def to_frame(self, level: float | None = None, *, guard: bool = True) -> pd.DataFrame:
         """One row per term: labels, estimate, std_error, statistic, p_value, conf_low, conf_high, df, support, status.
 
         Parameters
         ----------
-        level : float
-            Confidence level of the interval.
+        level : float, optional
+            Confidence level of the interval. Default: 0.95; of a result read back from a file, the level of the file.
         guard : bool
             Apply the small-sample guard (see :mod:`pmg_eval.estimate.guard`). ``False`` gives raw algebra with normal
             quantiles, and says so in ``method``.
+
+        Raises
+        ------
+        InferenceError
+            PMG-STORED-LEVEL for a result read back from a file at a level that cannot be had from it (see
+            :meth:`from_dict`).
         """
         return to_frame(self, level, guard)
 
-    def interval(self, level: float = 0.95, *, method: str | None = None, guard: bool = True) -> pd.DataFrame:
+    def interval(self, level: float | None = None, *, method: str | None = None, guard: bool = True) -> pd.DataFrame:
         """Label columns, estimate and the interval of each term.
 
         Parameters
         ----------
-        level : float
+        level : float, optional
+            As for :meth:`to_frame`.
         method : str, optional
             Kind of interval instead of the estimator's own (``terms.interval``): ``"wald"``, or a rule from the counts
             in ``terms``: ``"wilson"``, ``"clopper_pearson"``, ``"jeffreys"``, ``"exact_poisson"``, ``"byar"``.
         guard : bool
         """
-        chosen = self if method is None else replace(self, terms=self.terms.assign(interval=method))
+        chosen = self
+        if method is not None:
+            bare = from_covariance(self)
+            chosen = replace(bare, terms=bare.terms.assign(interval=method))
         frame = to_frame(chosen, level, guard)
         return frame[[*self.labels, "estimate", "conf_low", "conf_high", "status"]]
 
@@ -209,7 +220,7 @@ class Estimate(Generic[D]):
         DataFrame
             As :meth:`to_frame`, with the band in ``conf_low``/``conf_high`` and the critical value in ``.attrs``.
         """
-        return band(self, level, rng, draws, method, guard)
+        return band(from_covariance(self), level, rng, draws, method, guard)
 
     def test(
         self,
@@ -227,9 +238,9 @@ class Estimate(Generic[D]):
         value : float or (q,)
             Right-hand side for an array hypothesis.
         """
-        return wald_test(self, hypothesis, value, guard)
+        return wald_test(from_covariance(self), hypothesis, value, guard)
 
-    def summary(self, level: float = 0.95) -> str:
+    def summary(self, level: float | None = None) -> str:
         """A plain text table with its method, dependence and notes."""
         return adapters.summary(self, level)
 
@@ -262,15 +273,16 @@ class Estimate(Generic[D]):
             raise DataError("PMG-SHAPE", f"a map of {matrix.shape} does not fit {len(self)} terms")
         matrix = sparse.csr_array(matrix)  # a term with coefficient zero plays no part, even when it is NaN
         matrix.eliminate_zeros()
-        law = None if self.uncertainty is None else self.uncertainty.map(matrix)
+        known = from_covariance(self)
+        law = None if known.uncertainty is None else known.uncertainty.map(matrix)
         mapped: Estimate[None] = Estimate(
             np.asarray(matrix @ self.values),
-            self._new_terms(matrix, terms),
+            known._new_terms(matrix, terms),
             law,
-            provenance=self.provenance.then("map"),
+            provenance=known.provenance.then("map"),
             dependence=self.dependence,
         )
-        return _without_dust(mapped, self, matrix)
+        return _without_dust(mapped, known, matrix)
 
     def _new_terms(self, matrix: Any, terms: pd.DataFrame | None) -> pd.DataFrame:
         m = matrix.shape[0]
@@ -299,26 +311,27 @@ class Estimate(Generic[D]):
         """
         from scipy import sparse
 
+        known = from_covariance(self)
         with np.errstate(all="ignore"):
             values = np.asarray(function(self.values), dtype=np.float64)
             slope = np.asarray(derivative(self.values), dtype=np.float64)
         lost = np.isfinite(self.values) & ~np.isfinite(values)
         slope = np.where(np.isfinite(slope) & ~lost, slope, np.nan)
-        law = None if self.uncertainty is None else self.uncertainty.map(sparse.diags_array(slope).tocsr())
+        law = None if known.uncertainty is None else known.uncertainty.map(sparse.diags_array(slope).tocsr())
         if isinstance(law, Influence) and isinstance(self.uncertainty, Influence):
             # neither the weights nor who stands behind a term change
             law = replace(law, weight_psi=self.uncertainty.weight_psi, treated=self.uncertainty.treated)
-        terms = self.terms.assign(
-            interval=self.terms["interval"].where(self.terms["interval"] == "placebo", "wald"),
-            status=self.terms["status"].mask(lost, "outside the domain of the map"),
+        terms = known.terms.assign(
+            interval=known.terms["interval"].where(known.terms["interval"] == "placebo", "wald"),
+            status=known.terms["status"].mask(lost, "outside the domain of the map"),
         )
         return replace(
-            self,
+            known,
             values=np.where(lost, np.nan, values),
             terms=terms,
             uncertainty=law,
             scale=scale,
-            provenance=self.provenance.then("apply"),
+            provenance=known.provenance.then("apply"),
         )
 
     def average(self, by: By | None = None, *, overall: Overall = "simple", balance: int | None = None) -> Estimate[D]:
@@ -335,7 +348,7 @@ class Estimate(Generic[D]):
         balance : int, optional
             Keep only cohorts observed this many periods after their start, and event times up to it.
         """
-        return average(self, by, overall, balance)
+        return average(from_covariance(self), by, overall, balance)
 
     def assuming(self, dependence: Dependence) -> Estimate[D]:
         """The same numbers under another dependence between rows."""
@@ -371,22 +384,34 @@ class Estimate(Generic[D]):
         return self.map(np.array(rows), pd.DataFrame(heads))
 
     # -- out ----------------------------------------------------------------------------------------------------------
-    def to_dict(self, level: float = 0.95) -> dict[str, Any]:
+    def to_dict(self, level: float | None = None) -> dict[str, Any]:
         """JSON-able values (schema ``pmg-eval-estimate/1``): no influence values, no microdata."""
         return serialize.to_dict(self, level)
 
-    def to_json(self, level: float = 0.95) -> str:
+    def to_json(self, level: float | None = None) -> str:
         """:meth:`to_dict` as text."""
         return serialize.to_json(self, level)
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Estimate[None]:
-        """Read what :meth:`to_dict` wrote; the law of the error is its covariance."""
+        """Read what :meth:`to_dict` wrote.
+
+        Standard errors, p-values and intervals come back as they were printed, also of selected terms (``where``,
+        ``take``); writing them again gives the same file. The law of the error itself is not in a file, only its
+        covariance: another level, ``guard=False``, ``map``, ``apply``, ``average``, ``contrast``, ``test``, ``band``
+        and ``interval(method=...)`` use that, and ``method`` says so. Another level of a placebo law is refused
+        (InferenceError PMG-STORED-LEVEL), because its intervals do not follow from a covariance.
+
+        Raises
+        ------
+        DataError
+            PMG-RESULT-FORMAT for anything that is not such a result, or a damaged one.
+        """
         return serialize.from_dict(saved)
 
     @classmethod
     def from_json(cls, text: str) -> Estimate[None]:
-        """Read what :meth:`to_json` wrote."""
+        """Read what :meth:`to_json` wrote (see :meth:`from_dict`)."""
         return serialize.from_json(text)
 
     @property
@@ -412,7 +437,7 @@ class Estimate(Generic[D]):
         """Labelled covariance (statsmodels' name)."""
         return adapters.cov_params(self)
 
-    def tidy(self, level: float = 0.95) -> pd.DataFrame:
+    def tidy(self, level: float | None = None) -> pd.DataFrame:
         """One row per term in broom's column names."""
         return adapters.tidy(self, level)
 
@@ -428,4 +453,4 @@ class Estimate(Generic[D]):
         return str(display.backend().html(self))
 
     def __repr__(self) -> str:
-        return adapters.summary(self, 0.95)
+        return adapters.summary(self, None)

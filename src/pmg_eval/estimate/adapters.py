@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from pmg_eval.estimate.stored import level_of
+
 if TYPE_CHECKING:
     from pmg_eval.estimate._estimate import Estimate
 
@@ -48,7 +50,7 @@ def cov_params(estimate: Estimate[Any]) -> pd.DataFrame:
     return pd.DataFrame(estimate.cov(), index=index, columns=index)
 
 
-def tidy(estimate: Estimate[Any], level: float) -> pd.DataFrame:
+def tidy(estimate: Estimate[Any], level: float | None) -> pd.DataFrame:
     """Broom's column names (dots), one row per term."""
     frame = estimate.to_frame(level).rename(columns=_BROOM)
     frame.insert(0, "term", term_index(estimate).astype(str))
@@ -70,8 +72,9 @@ def glance(estimate: Estimate[Any]) -> pd.DataFrame:
     )
 
 
-def summary(estimate: Estimate[Any], level: float) -> str:
+def summary(estimate: Estimate[Any], level: float | None) -> str:
     """A plain text table, its conventions and notes."""
+    level = level_of(estimate, level)
     frame = estimate.to_frame(level)
     shown = [
         *[name for name in estimate.labels if frame[name].nunique(dropna=False) > 1 or name == "estimand"],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,9 @@ import pandas as pd
 from pmg_eval.errors import InferenceError
 from pmg_eval.estimate.kernels import Clustered, Dependence, group_codes, label
 from pmg_eval.numerics.rows import Array, Rows
+
+if TYPE_CHECKING:
+    from pmg_eval.estimate.stored import Stored
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,17 +258,23 @@ class Covariance:
 
     Attributes
     ----------
-    matrix : (k, k) float
+    matrix : (k, k) float or None
+        None: a saved result of so many terms that its file leaves the covariance out.
     known_support : Support or None
         Treated units behind each term, kept so that the guard still works.
     corrected : bool
         See :class:`Influence`.
+    df : float or None
+        Degrees of freedom of the variance.
+    stored : Stored or None
+        Of a saved result: its numbers as they were printed, which its terms keep until they are mapped.
     """
 
-    matrix: Array
+    matrix: Array | None
     known_support: Support | None = None
     corrected: bool = False
     df: float | None = None
+    stored: Stored | None = None
 
     def map(self, matrix: Any) -> Covariance:
         support = None
@@ -279,8 +288,8 @@ class Covariance:
                 np.where(used, known.inflation, -np.inf).max(axis=1),
                 _fewest(used, known.df),
             )
-        half = np.asarray(matrix @ self.matrix)
-        return replace(self, matrix=np.asarray(matrix @ half.T), known_support=support)
+        half = np.asarray(matrix @ self._known())
+        return replace(self, matrix=np.asarray(matrix @ half.T), known_support=support, stored=None)
 
     def take(self, index: Any) -> Covariance:
         support = self.known_support
@@ -288,13 +297,24 @@ class Covariance:
             support = Support(
                 support.n_treated[index], support.n_effective[index], support.inflation[index], support.df[index]
             )
-        return replace(self, matrix=self.matrix[np.ix_(index, index)], known_support=support)
+        matrix = None if self.matrix is None else self.matrix[np.ix_(index, index)]
+        stored = None if self.stored is None else self.stored.take(index)
+        return replace(self, matrix=matrix, known_support=support, stored=stored)
 
-    def cov(self, dependence: Dependence) -> Array:
+    def _known(self) -> Array:
+        if self.matrix is None:
+            raise InferenceError(
+                "PMG-NO-COVARIANCE",
+                "the file of this result leaves its covariance out, because it has too many terms",
+                fix="compute it before saving, or save the terms that you need (where(...))",
+            )
         return self.matrix
 
+    def cov(self, dependence: Dependence) -> Array:
+        return self._known()
+
     def variance(self, dependence: Dependence) -> Array:
-        return np.asarray(np.diag(self.matrix))
+        return np.asarray(np.diag(self._known()))
 
     def support(self, dependence: Dependence) -> Support | None:
         return self.known_support

@@ -14,14 +14,13 @@ from pmg_eval.estimate.guard import Guard, guard, unguarded
 from pmg_eval.estimate.kernels import Clustered
 from pmg_eval.estimate.nouns import Test
 from pmg_eval.estimate.scales import SCALES
+from pmg_eval.estimate.stored import NUMBERS, Stored, from_covariance, level_of, stored_of
 from pmg_eval.estimate.support_intervals import RULES, check_kinds
 from pmg_eval.estimate.terms import REFERENCE, SUPPORT
 from pmg_eval.numerics.rows import Array
 
 if TYPE_CHECKING:
     from pmg_eval.estimate._estimate import Estimate
-
-_COLUMNS = ("std_error", "statistic", "p_value", "conf_low", "conf_high", "df")
 
 
 def check_level(level: float) -> None:
@@ -37,12 +36,31 @@ def guard_of(estimate: Estimate[Any], guarded: bool) -> Guard:
     return guard(estimate.uncertainty, estimate.terms, estimate.dependence)
 
 
-def to_frame(estimate: Estimate[Any], level: float, guarded: bool) -> pd.DataFrame:
+def to_frame(estimate: Estimate[Any], level: float | None, guarded: bool) -> pd.DataFrame:
     """See :meth:`Estimate.to_frame`."""
+    level = level_of(estimate, level)
     check_level(level)
+    stored = stored_of(estimate)
+    if stored is None:
+        columns = _computed(estimate, level, guarded)
+    elif stored.holds(level, guarded):
+        columns = stored.columns
+    else:
+        columns = _at_another_level(estimate, stored, level, guarded)
+    frame = estimate.terms[estimate.labels].copy()
+    frame["estimate"] = estimate.values
+    for name in NUMBERS:
+        frame[name] = columns[name]
+    for name in SUPPORT:
+        if name in estimate.terms:
+            frame[name] = estimate.terms[name]
+    return frame.assign(method=columns["method"], status=columns["status"])
+
+
+def _computed(estimate: Estimate[Any], level: float, guarded: bool) -> dict[str, Any]:
+    """The columns of :meth:`Estimate.to_frame` that follow from the law of the error."""
     terms = estimate.terms
-    k = len(terms)
-    numbers = dict.fromkeys(_COLUMNS, np.full(k, np.nan))
+    numbers: dict[str, Any] = dict.fromkeys(NUMBERS, np.full(len(terms), np.nan))
     status = terms["status"].astype(str).to_numpy(dtype=object)
     method = terms["method"].astype(str).to_numpy(dtype=object)
     if estimate.uncertainty is not None:
@@ -56,18 +74,31 @@ def to_frame(estimate: Estimate[Any], level: float, guarded: bool) -> pd.DataFra
         method = np.array([name or _method(estimate, guarded) for name in method], dtype=object)
     _support_rules(estimate, level, numbers)
     silent = ~np.isfinite(estimate.values) | (status == REFERENCE)
-    for name in _COLUMNS:
+    for name in NUMBERS:
         numbers[name] = np.where(silent, np.nan, numbers[name])
     if estimate.uncertainty is not None:
         status = _say_why(estimate, numbers, status, level)
-    frame = terms[estimate.labels].copy()
-    frame["estimate"] = estimate.values
-    for name in _COLUMNS:
-        frame[name] = numbers[name]
-    for name in SUPPORT:
-        if name in terms:
-            frame[name] = terms[name]
-    return frame.assign(method=method, status=status)
+    return {**numbers, "method": method, "status": status}
+
+
+def _at_another_level(estimate: Estimate[Any], stored: Stored, level: float, guarded: bool) -> dict[str, Any]:
+    """Numbers of a saved result at a level (or without the guard) that its file does not have."""
+    bare = from_covariance(estimate)
+    try:
+        lost = stored.unlike(_computed(bare, stored.level, True))
+    except DataError as refused:  # an interval from counts without its counts
+        lost = refused.what
+    if lost:
+        raise InferenceError(
+            "PMG-STORED-LEVEL",
+            f"this result was saved with {stored.level:.4g} intervals; {level:.4g} intervals cannot be had from them: "
+            f"{lost}",
+            fix=f"level={stored.level:.4g}, or save the result itself at the level that you need",
+        )
+    found = _computed(bare, level, guarded)
+    # What the file remarks (a repaired covariance) still holds where there is an interval as before, or still none.
+    alike = np.isnan(found["conf_low"]) == np.isnan(stored.columns["conf_low"])
+    return {**found, "status": np.where(alike, stored.columns["status"], found["status"])}
 
 
 def anticipation_of(estimate: Estimate[Any]) -> int:
@@ -89,15 +120,24 @@ def _say_why(estimate: Estimate[Any], numbers: dict[str, Array], status: Any, le
     if not bare.any():
         return status
     status = status.copy()
-    if isinstance(estimate.uncertainty, Draws):
-        status[bare] = f"a {level:.0%} interval is not attainable: the smallest p is " + np.array(
-            [f"{p:.3g}" for p in estimate.uncertainty.p_min[bare]], dtype=object
-        )
-        return status
+    p_min = _smallest_p(estimate)
+    beyond = bare & ((1 - level < p_min * (1 - 1e-12)) | isinstance(estimate.uncertainty, Draws))
+    status[beyond] = f"a {level:.0%} interval is not attainable: the smallest p is " + np.array(
+        [f"{p:.3g}" for p in p_min[beyond]], dtype=object
+    )
     zero = numbers["std_error"] == 0
-    status[bare & zero] = "no variation: the standard error is zero"
-    status[bare & ~zero] = "no standard error under this variance: some cell has none"
+    status[bare & ~beyond & zero] = "no variation: the standard error is zero"
+    status[bare & ~beyond & ~zero] = "no standard error under this variance: some cell has none"
     return status
+
+
+def _smallest_p(estimate: Estimate[Any]) -> Array:
+    """Smallest p that the law can show for each term: of its draws, or of the draws behind its covariance."""
+    if isinstance(estimate.uncertainty, Draws):
+        return estimate.uncertainty.p_min
+    if "p_min" in estimate.terms:
+        return np.asarray(estimate.terms["p_min"].to_numpy(dtype=np.float64, na_value=np.nan))
+    return np.zeros(len(estimate))
 
 
 def _joined(own: str, why: str) -> str:
@@ -131,10 +171,10 @@ def _by_wald(estimate: Estimate[Any], level: float, care: Guard) -> dict[str, Ar
         p_value = _two_sided_p(statistic, care.df)
         # No variation at all is not certainty: an interval of width zero is not shown.
         flat = ~(se > 0) | np.isnan(low) | np.isnan(high)  # half an interval is none
-        if "p_min" in estimate.terms:  # a placebo law read back from a file: what it could not show stays unsaid
-            attainable = estimate.terms["p_min"].to_numpy(dtype=np.float64)
-            p_value = np.fmax(p_value, np.where(np.isnan(statistic), np.nan, attainable))
-            flat |= 1 - level < attainable * (1 - 1e-12)
+        # The covariance of a placebo law cannot show what that law could not.
+        attainable = _smallest_p(estimate)
+        p_value = np.fmax(p_value, np.where(np.isnan(statistic), np.nan, attainable))
+        flat |= 1 - level < attainable * (1 - 1e-12)
     return {
         "std_error": se,
         "statistic": statistic,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,11 @@ from pmg_eval.errors import DataError
 from pmg_eval.estimate.carriers import Covariance, Influence, Support
 from pmg_eval.estimate.kernels import Recorded, independent
 from pmg_eval.estimate.provenance import Provenance
+from pmg_eval.estimate.shape import Name, check_shape
+from pmg_eval.estimate.stored import NUMBERS, Stored, level_of, stored_of
 from pmg_eval.estimate.support_intervals import check_kinds
-from pmg_eval.estimate.terms import LABELS, SUPPORT, make_terms
+from pmg_eval.estimate.terms import LABELS, REFERENCE, SUPPORT, make_terms
+from pmg_eval.numerics.rows import Array
 
 if TYPE_CHECKING:
     from pmg_eval.estimate._estimate import Estimate
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 SCHEMA = "pmg-eval-estimate/1"
 SUPPORT_FIELDS = ("n_treated", "n_effective", "inflation", "df_treated")
 _MAX_TERMS = 1000
+T = TypeVar("T")
 
 
 def jsonable(value: Any) -> Any:
@@ -65,50 +69,59 @@ def table_of(rows: list[dict[str, Any]], columns: Sequence[str] = ()) -> pd.Data
     return pd.DataFrame({name: _column([_revived(row[name]) for row in rows]) for name in names})
 
 
-def to_dict(estimate: Estimate[Any], level: float) -> dict[str, Any]:
+def to_dict(estimate: Estimate[Any], level: float | None) -> dict[str, Any]:
     """See :meth:`Estimate.to_dict`."""
     frame = estimate.to_frame(level)
-    law = estimate.uncertainty
-    uncertainty: dict[str, Any] = {"carrier": "none"}
-    if law is not None:
-        uncertainty = {"carrier": type(law).__name__.lower(), "dependence": estimate.dependence.name}
-        if len(estimate) <= _MAX_TERMS:
-            uncertainty["covariance"] = jsonable(law.cov(estimate.dependence))
-        support = law.support(estimate.dependence)
-        if support is not None:
-            uncertainty["n_treated"] = jsonable(support.n_treated)
-            uncertainty["n_effective"] = jsonable(support.n_effective)
-            uncertainty["inflation"] = jsonable(support.inflation)
-            uncertainty["df_treated"] = jsonable(support.df)
-        uncertainty["corrected"] = bool(getattr(law, "corrected", False))
-        uncertainty["df"] = estimate.dependence.df(law) if isinstance(law, Influence) else getattr(law, "df", None)
     rows = [{str(key): jsonable(value) for key, value in row.items()} for row in frame.to_dict("records")]
     return {
         "schema": SCHEMA,
-        "level": level,
+        "level": level_of(estimate, level),
         "scale": estimate.scale,
         "terms": rows,
         "interval": [str(name) for name in estimate.terms["interval"]],
         "term_method": [str(name) for name in estimate.terms["method"]],
         "term_status": [str(name) for name in estimate.terms["status"]],
-        "uncertainty": uncertainty,
+        "uncertainty": _saved_law(estimate),
         "provenance": jsonable(estimate.provenance.to_dict()),
     }
 
 
-def to_json(estimate: Estimate[Any], level: float) -> str:
+def _saved_law(estimate: Estimate[Any]) -> dict[str, Any]:
+    """What a file keeps of the law; a result that was read back keeps the name of the law it had."""
+    law, dependence = estimate.uncertainty, estimate.dependence
+    if law is None:
+        return {"carrier": "none"}
+    stored = stored_of(estimate)
+    carrier = type(law).__name__.lower() if stored is None else stored.carrier
+    saved: dict[str, Any] = {"carrier": carrier, "dependence": dependence.name}
+    if len(estimate) <= _MAX_TERMS and not (isinstance(law, Covariance) and law.matrix is None):
+        saved["covariance"] = jsonable(law.cov(dependence))
+    support = law.support(dependence)
+    if support is not None:
+        numbers = (support.n_treated, support.n_effective, support.inflation, support.df)
+        saved |= {name: jsonable(column) for name, column in zip(SUPPORT_FIELDS, numbers, strict=True)}
+    saved["corrected"] = bool(getattr(law, "corrected", False))
+    saved["df"] = dependence.df(law) if isinstance(law, Influence) else getattr(law, "df", None)
+    return saved
+
+
+def to_json(estimate: Estimate[Any], level: float | None) -> str:
     """See :meth:`Estimate.to_json`."""
     return json.dumps(to_dict(estimate, level), indent=1, allow_nan=False)
 
 
 def from_json(text: str) -> Estimate[None]:
     """See :meth:`Estimate.from_json`."""
+    return from_dict(parsed(text))
+
+
+def parsed(text: str) -> Any:
+    """The values of a result file."""
     try:
-        saved = json.loads(text, parse_constant=_not_json)
+        return json.loads(text, parse_constant=_not_json)
     except (ValueError, TypeError, RecursionError) as broken:
         what = broken.msg if isinstance(broken, json.JSONDecodeError) else type(broken).__name__
         raise DataError("PMG-RESULT-FORMAT", f"not a result file: {what}", fix="read what to_json wrote") from None
-    return from_dict(saved)
 
 
 def _not_json(constant: str) -> float:
@@ -117,14 +130,21 @@ def _not_json(constant: str) -> float:
 
 def from_dict(saved: dict[str, Any]) -> Estimate[None]:
     """See :meth:`Estimate.from_dict`."""
-    from pmg_eval.estimate._estimate import Estimate
+    return checked(saved, "estimate", SCHEMA, rebuilt)
 
+
+def checked(saved: Any, name: Name, schema: str, rebuild: Callable[[dict[str, Any]], T]) -> T:
+    """Rebuild a saved result that has the right shape; whatever does not fit together is a damaged file."""
     found = saved.get("schema") if hasattr(saved, "get") else type(saved).__name__
-    if found != SCHEMA:
-        raise DataError("PMG-RESULT-FORMAT", f"schema {found!r} is not {SCHEMA!r}", fix="read what to_json wrote")
+    if found != schema:
+        said = f"schema {found!r} is not {schema!r}" if isinstance(found, str) else f"it does not name {schema!r}"
+        raise DataError("PMG-RESULT-FORMAT", said, fix="read what to_json wrote")
+    check_shape(saved, name)
     try:
-        return _rebuilt(saved, Estimate)
+        return rebuild(saved)
     except (DataError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as broken:
+        if isinstance(broken, DataError) and broken.code == "PMG-RESULT-FORMAT":
+            raise
         raise DataError(
             "PMG-RESULT-FORMAT",
             f"a damaged result: {type(broken).__name__} {broken}",
@@ -132,7 +152,10 @@ def from_dict(saved: dict[str, Any]) -> Estimate[None]:
         ) from None
 
 
-def _rebuilt(saved: dict[str, Any], build: Any) -> Estimate[None]:
+def rebuilt(saved: dict[str, Any]) -> Estimate[None]:
+    """The estimate of a document whose shape was checked."""
+    from pmg_eval.estimate._estimate import Estimate
+
     rows = saved["terms"]
     values = np.array([row["estimate"] for row in rows], dtype=np.float64)
     columns: dict[str, Any] = {
@@ -142,32 +165,45 @@ def _rebuilt(saved: dict[str, Any], build: Any) -> Estimate[None]:
     }
     check_kinds(saved["interval"])
     columns.update(interval=saved["interval"], method=saved["term_method"], status=saved["term_status"])
-    found = saved["uncertainty"]
-    law = None
-    if "covariance" in found:
-        matrix = np.array(found["covariance"], dtype=np.float64).reshape(len(rows), len(rows))
-        support = None
-        if "n_treated" in found:
-            support = Support(*(np.array(found[name], dtype=np.float64) for name in SUPPORT_FIELDS))
-        law = Covariance(matrix, support, bool(found.get("corrected", False)), found.get("df"))
-    dependence = independent() if law is None else Recorded(str(found["dependence"]))
-    provenance = Provenance.from_dict(saved["provenance"])
-    if found["carrier"] == "draws":
-        provenance = provenance.noting(
-            "read back from a file: the placebo law itself is not stored, so intervals printed now are Wald intervals "
-            "from its covariance; the original intervals stand in the file"
-        )
-        columns["interval"] = "wald"
-        columns["method"] = "covariance of the placebo law (read back)"
-    estimate = build(
+    law = _rebuilt_law(saved, values)
+    return Estimate(
         values,
         make_terms(columns, len(rows)),
         law,
         scale=saved["scale"],
-        provenance=provenance,
-        dependence=dependence,
+        provenance=Provenance.from_dict(saved["provenance"]),
+        dependence=independent() if law is None else Recorded(saved["uncertainty"]["dependence"]),
     )
-    return estimate  # type: ignore[no-any-return]
 
 
-__all__ = ["SCHEMA", "from_dict", "from_json", "jsonable", "table_of", "to_dict", "to_json"]
+def _rebuilt_law(saved: dict[str, Any], values: Array) -> Covariance | None:
+    """The covariance, beside the numbers as they were printed."""
+    found, rows, k = saved["uncertainty"], saved["terms"], len(values)
+    if found["carrier"] == "none":
+        return None
+    numbers = {name: np.array([row[name] for row in rows], dtype=np.float64) for name in NUMBERS}
+    texts = {name: np.array([row[name] for row in rows], dtype=object) for name in ("method", "status")}
+    if found["carrier"] != "draws":  # a file has no infinite numbers: without a number, df are those of the normal
+        normal = np.isnan(numbers["df"]) & np.isfinite(values) & (texts["status"] != REFERENCE)
+        numbers["df"] = np.where(normal, np.inf, numbers["df"])
+    matrix = support = None
+    if "covariance" in found:
+        matrix = np.array(found["covariance"], dtype=np.float64).reshape(k, k)
+    if any(name in found for name in SUPPORT_FIELDS):
+        support = Support(*(np.array(found[name], dtype=np.float64).reshape(k) for name in SUPPORT_FIELDS))
+    stored = Stored({**numbers, **texts}, float(saved["level"]), found["carrier"])
+    return Covariance(matrix, support, found["corrected"], found["df"], stored)
+
+
+__all__ = [
+    "SCHEMA",
+    "checked",
+    "from_dict",
+    "from_json",
+    "jsonable",
+    "parsed",
+    "rebuilt",
+    "table_of",
+    "to_dict",
+    "to_json",
+]

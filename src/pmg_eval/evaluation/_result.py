@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,15 +11,15 @@ import pandas as pd
 
 from pmg_eval.errors import DataError
 from pmg_eval.estimate import Estimate, Provenance
-from pmg_eval.estimate.serialize import jsonable, table_of
-from pmg_eval.evaluation._beside import COLUMNS as AREA_COLUMNS
-from pmg_eval.evaluation._synthetic import HULL, PATHS
+from pmg_eval.estimate.serialize import checked, jsonable, parsed, rebuilt, table_of
+from pmg_eval.estimate.shape import row_columns
+from pmg_eval.estimate.terms import make_terms
 from pmg_eval.resample import PlaceboDetails
 
 SCHEMA = "pmg-eval-evaluation/1"
 TABLES = ("waves", "band", "checks", "agreement_table", "wave_agreement", "area_agreement", "hull", "paths", "truth")
-COLUMNS = {"area_agreement": AREA_COLUMNS, "hull": HULL, "paths": PATHS}  # may be empty, and keep their columns
 ESTIMATES = ("effects", "areas", "agreement", "recidivism")
+LABELS = {"effects": "group", "areas": "unit"}
 PLAIN = ("title", "outcome", "family", "kind", "headline")
 
 
@@ -110,33 +110,23 @@ class Evaluation:
     def from_dict(cls, saved: dict[str, Any]) -> Evaluation:
         """Read what :meth:`to_dict` wrote.
 
-        Estimates come back with their covariance (see :meth:`pmg_eval.Estimate.from_dict`) and without details: what
-        is drawn from details (curves of persons) is not stored.
+        Numbers come back as they were printed (see :meth:`pmg_eval.Estimate.from_dict`), so the page of what was read
+        is the page of the evaluation, except for what is drawn from details (curves of persons), which are not stored.
 
         Raises
         ------
         DataError
             PMG-RESULT-FORMAT for anything that is not such a result, or a damaged one.
         """
-        found = saved.get("schema") if hasattr(saved, "get") else type(saved).__name__
-        if found != SCHEMA:
-            raise DataError("PMG-RESULT-FORMAT", f"schema {found!r} is not {SCHEMA!r}", fix="read what to_json wrote")
-        try:
-            return cls._rebuilt(saved)
-        except (LookupError, TypeError, ValueError, AttributeError) as broken:
-            raise DataError(
-                "PMG-RESULT-FORMAT",
-                f"a damaged result: {type(broken).__name__} {broken}",
-                fix="write it again with to_json",
-            ) from None
+        return checked(saved, "evaluation", SCHEMA, cls._rebuilt)
 
     @classmethod
     def _rebuilt(cls, saved: dict[str, Any]) -> Evaluation:
         fields: dict[str, Any] = {name: saved[name] for name in PLAIN}
         for name in ESTIMATES:
-            fields[name] = None if saved[name] is None else Estimate.from_dict(saved[name])
+            fields[name] = None if saved[name] is None else _labelled(rebuilt(saved[name]), name)
         for name in TABLES:
-            fields[name] = None if saved[name] is None else table_of(saved[name], COLUMNS.get(name, ()))
+            fields[name] = None if saved[name] is None else table_of(saved[name], row_columns(name))
         return cls(
             **fields,
             data=dict(saved["data"]),
@@ -155,12 +145,7 @@ class Evaluation:
     @classmethod
     def from_json(cls, text: str) -> Evaluation:
         """Read what :meth:`to_json` wrote (its text, not a path)."""
-        try:
-            saved = json.loads(text)
-        except (ValueError, TypeError, RecursionError) as broken:
-            what = broken.msg if isinstance(broken, json.JSONDecodeError) else type(broken).__name__
-            raise DataError("PMG-RESULT-FORMAT", f"not a result file: {what}", fix="read what to_json wrote") from None
-        return cls.from_dict(saved)
+        return cls.from_dict(parsed(text))
 
     def to_html(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """One self-contained page, written to ``path`` if given."""
@@ -173,6 +158,19 @@ class Evaluation:
 
     def __str__(self) -> str:
         return "\n\n".join([self.title, *self.summary, *[f"- {text}" for text in self.caveats]])
+
+
+def _labelled(estimate: Estimate[Any], name: str) -> Estimate[Any]:
+    """The estimate with the labels that its readers rely on; a file without terms cannot name them."""
+    label = LABELS.get(name)
+    if label is None:
+        return estimate
+    if len(estimate) == 0:
+        return replace(estimate, terms=make_terms({label: [], **estimate.terms}, 0))
+    what = [column for column in estimate.labels if column != "estimand"]
+    if label not in what or estimate.terms[what].duplicated().any():
+        raise DataError("PMG-RESULT-FORMAT", f"a damaged result: {name} has two terms of one name, or no {label}")
+    return estimate
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

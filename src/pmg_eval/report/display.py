@@ -9,6 +9,7 @@ import pandas as pd
 
 from pmg_eval.errors import DataError
 from pmg_eval.estimate import Estimate
+from pmg_eval.estimate.stored import level_of
 from pmg_eval.report._event_study import event_study
 from pmg_eval.report._forest import forest
 from pmg_eval.report._style import WIDE
@@ -77,8 +78,8 @@ def plot(
 
 def html(estimate: Estimate[Any]) -> str:
     """An escaped table with caption, method and notes, for a notebook; no script, no template engine."""
-    table = estimate_table(estimate, _LEVEL, _ROWS).html()
-    shown = estimate.take(range(min(_ROWS, len(estimate)))).to_frame(_LEVEL)
+    table = estimate_table(estimate, level_of(estimate, None), _ROWS).html()
+    shown = estimate.take(range(min(_ROWS, len(estimate)))).to_frame()
     methods = [name for name in dict.fromkeys(shown["method"]) if name]
     lines = [f"Method: {'; '.join(methods)}"] if methods else []
     lines += list(estimate.provenance.notes)

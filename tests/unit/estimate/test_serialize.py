@@ -1,7 +1,9 @@
 """Results as JSON: the published schema, the same frame after reading, damaged files, provenance."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,8 +14,9 @@ from pandas.testing import assert_frame_equal
 
 import pmg_eval as pe
 from pmg_eval import did, resample
-from pmg_eval.errors import DataError
+from pmg_eval.errors import DataError, InferenceError
 from pmg_eval.estimate import Draws, Estimate, Provenance, make_terms
+from pmg_eval.estimate.shape import check_shape
 from unit.estimate.made import by_covariance, by_influence
 from unit.estimate.schemas import SCHEMAS, problems
 from unit.resample.panels import counts, panel_of, staggered
@@ -85,7 +88,7 @@ def test_the_same_frame_after_reading(made, name: str, guard: bool) -> None:
     if name == "no law":
         old["estimate"] = old["estimate"].where(np.isfinite(old["estimate"]))  # infinite is null
     kernel = [method.replace("influence", "covariance") for method in old["method"]]
-    assert new["method"].tolist() == kernel
+    assert new["method"].tolist() == kernel  # another level is computed from what the file has
     drop = {"method"}
     assert_frame_equal(
         old.drop(columns=drop), new.drop(columns=drop), check_dtype=False, check_column_type=False, rtol=1e-12
@@ -119,21 +122,137 @@ def test_no_influence_values_and_no_microdata() -> None:
     assert "a001" not in small
 
 
-def test_draws_are_read_back_as_what_is_left_of_them() -> None:
-    """Wald intervals from the covariance, saying so; but nothing where the law itself could show nothing."""
-    errors = np.random.default_rng(0).normal(size=(999, 2))
-    columns = {"unit": ["a", "b"], "n_placebo": [99, 9], "p_min": [0.01, 0.1], "interval": "placebo"}
-    before = Estimate(np.array([9.0, 9.0]), make_terms(columns, 2), Draws(errors, np.array([0.01, 0.1])))
-    saved = json.loads(before.to_json())
-    assert problems(saved, "estimate") == []
-    assert saved["terms"][0]["conf_low"] == pytest.approx(before.to_frame()["conf_low"][0])
+# --- what was printed is printed again --------------------------------------------------------------------------------
+
+PRINTED = ["std_error", "statistic", "p_value", "conf_low", "conf_high", "df", "status", "method"]
+
+
+def by_draws(draws: int = 999) -> Estimate:
+    """Three areas under a skewed placebo law: one sure, one whose law is too short for 95 %, one without an effect."""
+    errors = np.random.default_rng(0).exponential(size=(draws, 3)) * [1.0, 2.0, 3.0]
+    p_min = np.array([0.01, 0.1, 0.01])
+    columns = {
+        "estimand": "att",
+        "unit": ["a", "b", "c"],
+        "event_time": [0, 0, 0],
+        "weight": [2.0, 1.0, 1.0],
+        "n_placebo": [99, 9, 99],
+        "p_min": p_min,
+        "interval": "placebo",
+        "method": "placebo law",
+    }
+    return Estimate(
+        np.array([9.0, 9.0, 0.5]), make_terms(columns, 3), Draws(errors, p_min), provenance=Provenance("placebo")
+    )
+
+
+def same_print(read: Estimate, frame: pd.DataFrame, level: float | None = None) -> None:
+    """To the last bit, with the missing and infinite numbers where they were."""
+    assert_frame_equal(read.to_frame(level)[PRINTED], frame[PRINTED], check_exact=True, check_dtype=False)
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95])
+@pytest.mark.parametrize("name", [*NAMES, "draws"])
+def test_a_file_read_and_written_is_the_same_file(made, name: str, level: float) -> None:
+    before = {**made, "draws": by_draws()}[name]
+    text = before.to_json(level)
+    after = Estimate.from_json(text)
+    assert after.to_json(level) == text == Estimate.from_json(after.to_json(level)).to_json(level)
+    same_print(after, before.to_frame(level), level)
+    if after.uncertainty is not None:  # the level of the file, unless told otherwise
+        assert after.to_json() == text
+        same_print(after, before.to_frame(level))
+        assert f"{level:.0%} intervals" in after.summary() == repr(after)
+        assert len(after) == 0 or f"{level:.0%}".removesuffix("%") in after._repr_html_()
+        assert after.tidy()["conf.low"].equals(after.to_frame()["conf_low"])
+
+
+def test_the_numbers_of_a_placebo_law_stay_those_of_the_file() -> None:
+    before = by_draws()
+    text = before.to_json()
+    after = Estimate.from_json(text)
+    wald = 9.0 - 1.959963984540054 * before.se[0]
+    assert abs(before.to_frame()["conf_low"][0] - wald) > 0.5  # the law is nothing like a normal one
+    printed = before.to_frame()
+    same_print(after.where(unit=["c", "a"]), printed.iloc[[0, 2]].reset_index(drop=True))
+    same_print(after.take([2, 0]).take([1]), printed.iloc[[0]])
+    assert after.to_frame()["status"][1] == "a 95% interval is not attainable: the smallest p is 0.1"
+    same_print(after, before.to_frame(guard=False))  # there is no guard to switch off
+    assert_allclose(after.interval()["conf_high"], before.interval()["conf_high"])
+    assert after.pvalues.tolist() == before.pvalues.tolist()
+
+
+@pytest.mark.parametrize("level", [0.8, 0.99])
+def test_a_placebo_law_has_no_other_level(level: float) -> None:
+    after = Estimate.from_json(by_draws().to_json())
+    for ask in (after.to_frame, after.to_json, after.interval, after.take([0]).summary, after.tidy):
+        with pytest.raises(InferenceError, match="placebo law behind them is not in the file") as caught:
+            ask(level)
+        assert caught.value.code == "PMG-STORED-LEVEL"
+        assert "level=0.95" in caught.value.fix
+
+
+def test_what_is_computed_from_a_placebo_law_in_a_file_uses_its_covariance_and_says_so() -> None:
+    before = by_draws()
+    after = Estimate.from_json(before.to_json())
+    weights = np.array([[0.5, 0.5, 0.0]])
+    derived = {
+        "map": after.map(weights),
+        "apply": after.apply(np.exp, np.exp),
+        "average": after.average(),
+        "contrast": after.contrast("unit"),
+    }
+    cov = np.cov(before.uncertainty.errors, rowvar=False)
+    assert_allclose(derived["map"].se, np.sqrt(weights @ cov @ weights.T)[0])
+    assert_allclose(derived["average"].se, np.sqrt(np.array([0.5, 0.25, 0.25]) @ cov @ [0.5, 0.25, 0.25]))
+    for name, found in derived.items():
+        frame = found.to_frame(0.8)
+        assert set(frame["method"]) == {"covariance of the placebo law (read back)"}, name
+        assert (found.terms["interval"] == "wald").all(), name
+        assert any("does not hold the placebo law" in note for note in found.provenance.notes), name
+        assert problems(json.loads(found.to_json()), "estimate") == []
+        assert Estimate.from_json(found.to_json()).to_json() == found.to_json(), name
+    half = 1.2815515655446004 * derived["map"].se[0]
+    assert_allclose(derived["map"].to_frame(0.8)["conf_high"][0] - derived["map"].values[0], half)
+    assert after.band(rng=1)["method"][0] == "covariance of the placebo law (read back)"
+    assert any("does not hold the placebo law" in note for note in after.test().provenance.notes)
+    asked = after.interval(0.9, method="wald")
+    assert_allclose(asked["conf_high"][0], 9.0 + 1.6448536269514722 * before.se[0])
+    # what the law could not show, its covariance cannot show either
+    logged = derived["apply"].to_frame()
+    assert logged["conf_low"].notna().tolist() == [True, False, True]
+    assert logged["status"][1] == "a 95% interval is not attainable: the smallest p is 0.1"
+    assert logged["p_value"][0] >= 0.01
+    assert derived["apply"].to_frame(0.9)["conf_low"].notna().all()
+
+
+def test_other_levels_are_refused_where_the_file_contradicts_itself(made) -> None:
+    """A number was changed, or the counts of an interval are gone: what is printed stands, nothing is made up."""
+    saved = made["covariance"].to_dict()
+    saved["terms"][0]["conf_high"] = 0.987
     after = Estimate.from_dict(saved)
-    frame = after.to_frame()
-    assert "read back" in frame["method"][0]
-    assert any("placebo law itself is not stored" in note for note in after.provenance.notes)
-    assert frame["conf_low"].notna().tolist() == [True, False]
-    assert frame["p_value"].tolist() == [0.01, 0.1]
-    assert after.to_frame(0.9)["conf_low"].notna().all()
+    assert after.to_frame()["conf_high"][0] == 0.987
+    with pytest.raises(InferenceError, match="1 of 2 do not follow from the covariance") as caught:
+        after.to_frame(0.9)
+    assert caught.value.code == "PMG-STORED-LEVEL"
+    assert Estimate.from_dict(saved).take([1]).to_frame(0.9).shape[0] == 1
+    saved = made["counts"].to_dict()
+    del saved["terms"][0]["n_events"]
+    after = Estimate.from_dict(saved)
+    assert after.to_frame()["conf_high"][0] == made["counts"].to_frame()["conf_high"][0]
+    with pytest.raises(InferenceError, match="an interval from counts needs support columns"):
+        after.to_frame(0.9)
+
+
+def test_a_repaired_covariance_is_remembered_at_every_level() -> None:
+    rng = np.random.default_rng(2)
+    rows = pd.DataFrame({"unit": [0, 0, 1, 1], "time": [0, 1, 0, 1]})
+    psi = np.column_stack([[1.0, -1.0, -1.0, 1.0], rng.normal(size=4)])
+    law = by_influence([1.0, 2.0], {"event_time": [0, 1]}, psi, rows=rows)
+    before = law.assuming(pe.clustered("unit", "time"))
+    after = Estimate.from_json(before.to_json())
+    assert after.to_frame(0.8)["status"].tolist() == before.to_frame(0.8)["status"].tolist()
+    assert "repaired" in after.to_frame(0.8)["status"][1]
 
 
 def test_above_a_thousand_terms_the_covariance_stays_out() -> None:
@@ -141,7 +260,20 @@ def test_above_a_thousand_terms_the_covariance_stays_out() -> None:
     saved = many.to_dict()
     assert "covariance" not in saved["uncertainty"]
     assert problems(saved, "estimate") == []
-    assert Estimate.from_dict(saved).uncertainty is None
+    after = Estimate.from_dict(saved)
+    assert after.to_dict() == saved
+    same_print(after, many.to_frame())
+    same_print(after.where(event_time=[5, 7]), many.where(event_time=[5, 7]).to_frame())
+    assert "covariance" not in after.take([0]).to_dict()["uncertainty"]
+    for ask in (
+        after.cov,
+        lambda: after.se,
+        lambda: after.to_frame(0.9),
+        after.average,
+        lambda: after.map(np.eye(1_001)),
+    ):
+        with pytest.raises(InferenceError, match="too many terms"):
+            ask()
 
 
 # --- damaged ---------------------------------------------------------------------------------------------------------
@@ -190,7 +322,11 @@ def damaged() -> dict[str, str]:
         "a covariance of text": changed("x", "uncertainty", "covariance", 0, 0),
         "an unknown scale": changed("probit", "scale"),
         "an unknown interval": changed("wilsn", "interval", 0),
-        "a strange period": changed({"period": "x", "freq": "Q-DEC"}, "terms", 0, "event_time"),
+        "a strange period": changed({"period": "x", "freq": "Q-DEC"}, "terms", 0, "cohort"),
+        "a number too large": json.dumps(whole | {"level": 0.5}).replace('"level": 0.5', '"level": 1e999'),
+        "support too short": without("uncertainty", "n_treated", 0),
+        "half of the support": without("uncertainty", "inflation"),
+        "an option of another kind": changed("one", "provenance", "options", "anticipation"),
     }
 
 
@@ -200,6 +336,80 @@ def test_a_damaged_file_is_named(name: str) -> None:
         Estimate.from_json(damaged()[name])
     assert caught.value.code == "PMG-RESULT-FORMAT"
     assert caught.value.fix
+
+
+def changes(document: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """The document with each kind of key taken away or replaced once (the first of a list stands for all)."""
+    seen = set()
+
+    def paths(inner: Any, at: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+        kind = tuple("*" if isinstance(step, int) else step for step in at)
+        if at and kind not in seen:
+            seen.add(kind)
+            yield at
+        pairs = inner.items() if isinstance(inner, dict) else enumerate(inner) if isinstance(inner, list) else ()
+        for key, item in pairs:
+            yield from paths(item, (*at, key))
+
+    for path in list(paths(document, ())):
+        for new in ("gone", None, [], {}, 0, -1.5, "x", True, [None], {"period": "2005", "freq": "Y"}):
+            copy = json.loads(json.dumps(document))
+            holder = copy
+            for step in path[:-1]:
+                holder = holder[step]
+            if new == "gone":
+                del holder[path[-1]]
+            else:
+                holder[path[-1]] = new
+            yield path, copy
+
+
+@pytest.mark.parametrize("name", ["quarters", "jackknife", "covariance", "counts", "no law"])
+def test_our_reading_of_the_schema_is_that_of_jsonschema(made, name: str) -> None:
+    """Both refuse the same documents; what passes is read or refused by name, and can be printed and written."""
+    document = made[name].to_dict()
+    document["terms"], document["uncertainty"] = document["terms"][:3], made[name].take([0]).to_dict()["uncertainty"]
+    check_shape(document, "estimate")
+    refused = 0
+    for path, changed in changes(document):
+        if problems(changed, "estimate"):
+            refused += 1
+            with pytest.raises(DataError) as caught:
+                check_shape(changed, "estimate")
+            assert caught.value.code == "PMG-RESULT-FORMAT", path
+        else:
+            check_shape(changed, "estimate")
+    assert refused > 100
+
+
+def read_or_refused(saved: dict[str, Any]) -> Estimate | None:
+    try:
+        return Estimate.from_dict(saved)
+    except DataError as refused:
+        if refused.code != "PMG-RESULT-FORMAT":
+            raise
+        return None
+
+
+@pytest.mark.parametrize("name", ["ratios", "counts", "draws"])
+def test_a_changed_file_is_refused_by_name_or_can_be_used(made, name: str) -> None:
+    before = {**made, "draws": by_draws()}[name]
+    for path, changed in changes(before.take(range(min(len(before), 3))).to_dict()):
+        after = read_or_refused(changed)
+        if after is not None:
+            assert str(after)
+            assert problems(after.to_dict(), "estimate") == [], path
+
+
+def test_a_message_tells_where_and_not_what(made) -> None:
+    saved = made["cells"].to_dict()
+    saved["terms"][1]["estimate"] = "Erika Mustermann"
+    with pytest.raises(DataError, match=r"terms\[1\].estimate must be a number or null") as caught:
+        Estimate.from_dict(saved)
+    assert "Erika" not in str(caught.value)
+    with pytest.raises(DataError) as caught:
+        Estimate.from_dict({"schema": ["Erika"]})
+    assert "Erika" not in str(caught.value)
 
 
 # --- the schema itself -----------------------------------------------------------------------------------------------
