@@ -14,7 +14,7 @@ from pmg_eval.estimate.provenance import Provenance
 
 @dataclass(frozen=True)
 class Test:
-    """A test: statistic, null distribution, p-value, the smallest p it can attain, and the hypothesis in words.
+    r"""A test: statistic, null distribution, p-value, the smallest p it can attain, and the hypothesis in words.
 
     Attributes
     ----------
@@ -29,6 +29,11 @@ class Test:
     p_error : float
         Monte-Carlo standard error of ``p_value`` (0 when exact).
     method, note : str
+    estimate, conf_low, conf_high, level : float
+        Of a test that was inverted: the value with the largest p, and the confidence set of values with
+        :math:`p\ge 1-level` (its hull); NaN when it was not inverted, infinite where a side is unbounded.
+    details : DataFrame or None
+        What is particular to the method (draws, permutations, clusters).
     """
 
     __test__ = False  # not a test case of pytest, whatever its name
@@ -41,6 +46,11 @@ class Test:
     p_error: float = 0.0
     method: str = ""
     note: str = ""
+    estimate: float = np.nan
+    conf_low: float = np.nan
+    conf_high: float = np.nan
+    level: float = np.nan
+    details: pd.DataFrame | None = field(default=None, repr=False, compare=False)
     provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
@@ -51,6 +61,8 @@ class Test:
         text = f"{self.hypothesis}: statistic {self.statistic:.4g}, p = {self.p_value:.4g} ({self.distribution})"
         if self.p_min > 0:
             text += f"; the smallest p this test can give is {self.p_min:.4g}"
+        if np.isfinite(self.level):
+            text += f"; {self.level:.0%} set [{self.conf_low:.4g}, {self.conf_high:.4g}]"
         return f"{text}. {self.note}" if self.note else text
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,6 +79,10 @@ class Test:
             "p_error": self.p_error,
             "method": self.method,
             "note": self.note,
+            "estimate": jsonable(self.estimate),
+            "conf_low": jsonable(self.conf_low),
+            "conf_high": jsonable(self.conf_high),
+            "level": jsonable(self.level),
             "provenance": self.provenance.to_dict(),
         }
 
