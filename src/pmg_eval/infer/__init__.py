@@ -1,3 +1,6 @@
 """From an estimate to a statement: the default policy, sensitivity, pooling, multiplicity, equivalence."""
 
-__all__: list[str] = []
+from pmg_eval.infer._default import default
+from pmg_eval.infer._tried import DefaultDetails
+
+__all__ = ["DefaultDetails", "default"]
