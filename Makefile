@@ -83,8 +83,8 @@ pytest: $(VENV)/.dev
 # --- the long run ----------------------------------------------------------------------------------------------------
 
 test-full: lint types layers
-	@echo "== pytest, 200 examples per law, 2,000 fuzzed frames"
-	@PMG_EVAL_FUZZ=2000 $(RUN) -m pytest --hypothesis-profile=full
+	@echo "== pytest, 200 examples per law, 2,000 fuzzed frames, 150 panels per cell of the coverage study in small"
+	@PMG_EVAL_FUZZ=2000 PMG_EVAL_COVERAGE=150 $(RUN) -m pytest --hypothesis-profile=full
 	@$(MAKE) test-min
 	@$(MAKE) test-313
 

@@ -44,6 +44,7 @@ class Suite:
 
 
 GROUP_TIME = ("pmg_eval", "diff_diff", "csdid", "moderndid", "differences")
+WILD = ("pmg_eval", "diff_diff", "wildboottest", "pyfixest")
 SURVIVAL = ("pmg_eval", "statsmodels", "lifelines")
 
 SUITES = {
@@ -83,6 +84,35 @@ SUITES = {
             Cell("areas", "effect", ("pmg_eval", "panelkit", "synthdid_py"), calls=5),
         ),
         compared={"simple": "effect differs by"},
+    ),
+    "wild": Suite(
+        "Restricted wild cluster bootstrap, 9,999 draws",
+        tuple(
+            Cell(data, variant, WILD if variant == "p" else ("pmg_eval", "diff_diff"), calls=3, repeats=3)
+            for data in ("states", "areas")
+            for variant in ("p", "p and interval")
+        ),
+        compared={"simple": "coefficient differs by", "p_value": "p differs by", "interval": "interval differs by"},
+        aims=tuple(
+            Aim(f"Wild cluster bootstrap of {words}, {variant}", data, variant, tool, 5)
+            for data, words in (("states", "50 clusters x 11"), ("areas", "340 clusters x 14"))
+            for variant, tools in (("p", WILD[1:]), ("p and interval", ("diff_diff",)))
+            for tool in tools
+        ),
+    ),
+    "bands": Suite(
+        "Event study with a simultaneous band, 999 draws",
+        tuple(
+            Cell(size, variant, ("pmg_eval", tool), calls=3, repeats=3)
+            for size in ("s", "m")
+            for variant, tool in (("regression", "pyfixest"), ("group-time", "diff_diff"))
+        ),
+        compared={"simple": "last effect differs by", "critical": "critical value differs by"},
+        aims=tuple(
+            Aim(f"Band of an event study ({variant}), {words}", size, variant, tool, 5)
+            for size, words in (("s", "300 x 10"), ("m", "10,000 x 20"))
+            for variant, tool in (("regression", "pyfixest"), ("group-time", "diff_diff"))
+        ),
     ),
     "survival": Suite(
         "Time to the first new offense",

@@ -3,6 +3,7 @@
 s, m, l: panels for group-time effects. Three cohorts (2022, 2023, 2024, in the ratio 15 : 4 : 8), treatment selected on
 a covariate x that also bends the untreated trend (so it has to be adjusted for), and an effect that grows with the
 years since the start. california: one treated unit among 39. areas: 27 treated areas and 313 others over 14 years.
+states: 50 units over 11 years, 21 treated.
 persons-100k, persons-1m, persons-5m: days until a new offense, a death or the end of observation.
 
 Prints in one line what the data are. Arrays are sorted by unit and period.
@@ -114,6 +115,18 @@ def areas() -> tuple[Columns, str]:
     return _long(np.arange(340), years, cohort, y), "simulated, 27 treated areas (15, 4, 8) and 313 others x 14 years"
 
 
+def states() -> tuple[Columns, str]:
+    """A panel of the size of the castle-doctrine one: two-way effects, shocks that last, an effect of a tenth."""
+    rng = np.random.default_rng([SEED, 50, 11])
+    years = np.arange(2000, 2011)
+    shocks = np.cumsum(rng.normal(scale=0.1, size=(50, 11)), axis=1)
+    y = rng.normal(scale=0.5, size=(50, 1)) + shocks + rng.normal(scale=0.1, size=(50, 11))
+    cohort = np.zeros(50, dtype=np.int64)
+    cohort[:21] = np.repeat([2005, 2006, 2007, 2008, 2009], [1, 13, 4, 2, 1])
+    y[(cohort[:, None] > 0) & (years >= cohort[:, None])] += 0.1
+    return _long(np.arange(50), years, cohort, y), "simulated, 50 units x 11 years, 21 treated"
+
+
 def _rates(
     rng: np.random.Generator, n: int, years: int, *, level: float, spread: float, noise: float
 ) -> NDArray[np.float64]:
@@ -156,6 +169,7 @@ MAKERS: dict[str, Callable[[], tuple[Columns, str]]] = {
     **{name: partial(group_time, name) for name in SIZES},
     "california": california,
     "areas": areas,
+    "states": states,
     "persons-100k": partial(persons, 100_000),
     "persons-1m": partial(persons, 1_000_000),
     "persons-5m": partial(persons, 5_000_000),

@@ -1,67 +1,105 @@
-"""Measure the coverage of the area intervals and write docs/evidence/coverage.md: python scripts/coverage.py [N]."""
+"""The coverage study, in chunks that a later call continues; writes docs/evidence/coverage.md from what there is.
 
+python scripts/coverage.py [--cells PATTERN ...] [--replicates N] [--seconds CPU] [--redo] [--out FOLDER]
+
+Cells are named "NN common|rare DESIGN" ("27 common city shock"); a pattern is a shell pattern ("27*"). "areas" is the
+table of single areas. One process per call; several calls may work on different cells at the same time.
+"""
+
+import argparse
+import json
 import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from fnmatch import fnmatch
 from pathlib import Path
+from time import process_time
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from simulation.area_coverage import EFFECT, Cell, area_coverage  # noqa: E402
-from simulation.pmg_panels import DESIGNS  # noqa: E402
+import pmg_eval as pe  # noqa: E402
+from simulation.area_coverage import area_coverage  # noqa: E402
+from simulation.coverage_gate import passes  # noqa: E402
+from simulation.coverage_page import PAGE, page  # noqa: E402
+from simulation.coverage_store import (  # noqa: E402
+    FOLDER,
+    Stored,
+    code_hash,
+    computed,
+    missing,
+    read,
+    wanted,
+    with_chunk,
+    write,
+)
+from simulation.coverage_study import CELLS, REPLICATES, SEED  # noqa: E402
+from simulation.pmg_panels import DESIGNS, Scenario  # noqa: E402
 
-SEED = 20261124
-
-TEXT = """# Coverage of the interval of one area
-
-Made by `python scripts/coverage.py {replicates}` (seed {seed}); not edited by hand. A small version runs in the
-tests.
-
-**Design.** 340 municipalities x 14 years (2012-2025), log-normal population, 27 treated (15 from 2022, 4 from 2023,
-8 from 2024). Counts are Poisson around exp(log population + area effect + common trend + AR(1) shock with rho 0.6
-and sd 0.12 + effect): over-dispersed and serially correlated. Every treated area has the same true rate ratio
-{ratio:.3f}. "Large": treated areas drawn from the 60 largest; "small": from ranks 200-340. The interval is that of
-`pe.effect_per_area(panel, "suspects")` with its defaults (Poisson imputation, size-scaled placebo law, 313
-placebos).
-
-| design | areas | events a year (median) | interval given | coverage at 95 % | power | width, log points |
-|---|---|---|---|---|---|---|
-{rows}
-
-Coverage is the share of area intervals that contain the true ratio; ± is its Monte-Carlo standard error over panels
-(areas of one panel share their controls). Power is the share of intervals wholly below 1. "Interval given" is below
-100 % where an area had fewer than one event a year before the start or none after it: there the library shows the
-ratio without a test.
-
-**Reading.** Coverage stays close to nominal from 300 events a year down to two; with two a year nothing has power.
-For comparison, the intervals that packages print for one treated unit (clustered, influence function, unrestricted
-wild bootstrap) cover 6 to 22 % in such designs, and placebo ranks without scaling are too wide for large areas and
-too narrow for small ones.
-
-**Power is low for single areas, and that is the truth of such data**: a change of ten percent in one area is found
-one time in seven to ten. A table of 27 stars is not information; read the intervals, and the pooled effect.
-"""
+AREA_REPLICATES = 200
 
 
-def row(cell: Cell) -> str:
-    """One line of the table."""
+def said(scenario: Scenario, stored: Stored) -> str:
+    default = stored.sums()["default"]
+    verdict = {None: "no gate", True: "inside", False: "OUTSIDE"}[passes(scenario, default)]
+    each = stored.cpu_seconds / stored.replicates
     return (
-        f"| {cell.design} | {cell.areas:,} | {cell.median_count:.0f} | {100 * cell.given:.0f} % | "
-        f"{100 * cell.coverage:.1f} ± {100 * cell.coverage_error:.1f} % | {100 * cell.power:.0f} % | {cell.width:.2f} |"
+        f"{stored.cell:28s} {stored.replicates:5d} replicates, {each:.2f} CPU-s each: "
+        f"{100 * default.coverage:5.1f} ± {100 * default.coverage_error:.1f} %, {verdict}"
     )
 
 
-def main(replicates: int) -> None:
-    """Run all designs and write the page."""
-    rows = []
-    for design in DESIGNS:
-        rows.append(row(area_coverage(design, replicates, SEED)))
-        sys.stdout.write(rows[-1] + "\n")
-        sys.stdout.flush()
-    import numpy as np
+def study(cells: list[Scenario], replicates: int, seconds: float, redo: bool, folder: Path) -> None:
+    """Chunk after chunk over all cells, so that they grow together; stops after the chunk at hand."""
+    code = code_hash()
+    for number, size in enumerate(wanted(replicates)):
+        for scenario in cells:
+            stored = read(folder, scenario.name)
+            if not missing(stored, number, size, code if redo else None):
+                continue
+            if process_time() > seconds:
+                print(f"stopped after {process_time():.0f} CPU-seconds; the same call continues")
+                return
+            stored = with_chunk(stored, computed(scenario, number, size, code))
+            write(folder, scenario, stored)
+            print(said(scenario, stored), flush=True)
 
-    page = TEXT.format(replicates=replicates, seed=SEED, ratio=np.exp(EFFECT), rows="\n".join(rows))
-    (ROOT / "docs" / "evidence" / "coverage.md").write_text(page, encoding="utf-8")
+
+def areas(folder: Path) -> None:
+    """The table of single areas: no chunks, some ten minutes."""
+    cells = []
+    for design in DESIGNS:
+        cells.append(asdict(area_coverage(design, AREA_REPLICATES, SEED)))
+        print(cells[-1], flush=True)
+    origin = {
+        "replicates": AREA_REPLICATES,
+        "seed": SEED,
+        "version": pe.__version__,
+        "date": datetime.now(UTC).date().isoformat(),
+        "code": code_hash(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "areas.json").write_text(json.dumps({**origin, "cells": cells}, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", nargs="*", default=["*"], metavar="PATTERN")
+    parser.add_argument("--replicates", type=int, default=REPLICATES)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="CPU-seconds after which no chunk begins")
+    parser.add_argument("--redo", action="store_true", help="also chunks that other code computed")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the results; the page stands beside it")
+    given = parser.parse_args()
+    chosen = [scenario for scenario in CELLS if any(fnmatch(scenario.name, pattern) for pattern in given.cells)]
+    if not chosen and "areas" not in given.cells:
+        parser.error(f"no such cells; there are: {', '.join(scenario.name for scenario in CELLS)}, areas")
+    study(chosen, given.replicates, given.seconds, given.redo, given.out)
+    if "areas" in given.cells:
+        areas(given.out)
+    target = PAGE if given.out == FOLDER else given.out.with_suffix(".md")
+    target.write_text(page(given.out), encoding="utf-8")
+    print(target)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    main()

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 DRAWS = 999
+WILD_DRAWS = 9_999
 PASSES = 9
 
 
@@ -53,6 +54,31 @@ def one_pass(days: Any) -> float:
             np.bincount(days)
         took.append(clock.cpu)
     return statistics.median(took)
+
+
+def treated(frame: Any) -> Any:
+    """1.0 where a unit is treated, else 0.0."""
+    return ((frame["cohort"] > 0) & (frame["time"] >= frame["cohort"])).to_numpy(dtype=float)
+
+
+def within_units(frame: Any) -> tuple[Any, Any]:
+    """Outcome, and (treated, period dummies), less their means per unit; rows are sorted and balanced."""
+    import numpy as np
+
+    years = np.unique(frame["time"])
+    dummies = (frame["time"].to_numpy()[:, None] == years[1:]).astype(float)
+    columns = np.column_stack([frame["y"], treated(frame), dummies]).reshape(-1, len(years), len(years) + 1)
+    columns = (columns - columns.mean(axis=1, keepdims=True)).reshape(len(frame), -1)
+    return columns[:, 0].copy(), columns[:, 1:].copy()
+
+
+def event_columns(frame: Any) -> tuple[list[str], Any]:
+    """Names and dummies of the event times, those of -1 and of the first three left out."""
+    import numpy as np
+
+    since = np.where(frame["cohort"] > 0, frame["time"] - frame["cohort"], -1)
+    events = [int(e) for e in np.unique(since[frame["cohort"] > 0]) if e != -1][3:]
+    return [f"e{'m' if e < 0 else ''}{abs(e)}" for e in events], (since[:, None] == events).astype(float)
 
 
 def _read(file: str, as_frame: bool) -> Any:

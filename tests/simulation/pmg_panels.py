@@ -46,10 +46,7 @@ def panel_table(
     for year, size in waves:
         start[chosen[:size]] = year
         chosen = chosen[size:]
-    shock = np.zeros((n_areas, N_YEARS))
-    shock[:, 0] = rng.normal(0, 0.12, n_areas)
-    for t in range(1, N_YEARS):
-        shock[:, t] = 0.6 * shock[:, t - 1] + rng.normal(0, 0.12 * 0.8, n_areas)
+    shock = autoregressive(rng, n_areas, 0.12)
     years = FIRST + np.arange(N_YEARS)
     log_rate = np.log(design.rate) + rng.normal(0, 0.3, n_areas)[:, None] - 0.02 * np.arange(N_YEARS) + shock
     mean = population[:, None] * np.exp(log_rate + effect * (years >= start[:, None]))
@@ -62,6 +59,91 @@ def panel_table(
             "suspects": rng.poisson(mean).ravel(),
         }
     )
+
+
+def autoregressive(rng: np.random.Generator, n_areas: int, spread: float) -> np.ndarray:
+    """AR(1) paths (n, T) with rho 0.6 and a stationary standard deviation."""
+    shock = np.zeros((n_areas, N_YEARS))
+    shock[:, 0] = rng.normal(0, spread, n_areas)
+    for t in range(1, N_YEARS):
+        shock[:, t] = 0.6 * shock[:, t - 1] + rng.normal(0, spread * 0.8, n_areas)
+    return shock
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A cell of the coverage study: how many areas are treated and when, how common events are, and what disturbs.
+
+    Counts are those of :func:`panel_table`, in the 60 largest of 340 municipalities (the pool from which the treated
+    are drawn) and 60 of the others. ``"city shock"``: the large share an AR(1) shock (sd 0.05) with loadings between
+    0.5 and 1.5. ``"heterogeneous"``: effects differ between areas (sd 0.15 on the log scale). ``"trend"``: the rates
+    of treated areas grow by one percent a year more than those of others.
+    """
+
+    name: str
+    waves: Waves
+    rate: float
+    disturbance: Literal["independent", "city shock", "heterogeneous", "trend"] = "independent"
+
+    @property
+    def n_treated(self) -> int:
+        return sum(size for _, size in self.waves)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Log effects: of the treated drawn, for a ratio of sums and for a mean of logs; and of all such areas."""
+
+    ratio: float
+    mean_log: float
+    population_ratio: float
+    population_mean_log: float
+
+
+LARGE, OTHERS, SPREAD = 60, 60, 0.15
+
+
+def scenario_table(scenario: Scenario, rng: np.random.Generator, effect: float) -> tuple[pd.DataFrame, Truth]:
+    """One panel with its truth; ``log_rate`` is log((count + 0.5) / population), what linear methods are given."""
+    everybody = np.sort(np.exp(rng.normal(9.0, 1.0, N_AREAS)))[::-1].round()
+    population = np.concatenate([everybody[:LARGE], rng.choice(everybody[LARGE:], OTHERS, replace=False)])
+    n, years = len(population), FIRST + np.arange(N_YEARS)
+    start = np.full(n, np.inf)
+    chosen = rng.permutation(LARGE)
+    for year, size in scenario.waves:
+        start[chosen[:size]] = year
+        chosen = chosen[size:]
+    log_rate = np.log(scenario.rate) + rng.normal(0, 0.3, n)[:, None] - 0.02 * np.arange(N_YEARS)
+    log_rate = log_rate + autoregressive(rng, n, 0.12)
+    own = np.full(n, effect)
+    if scenario.disturbance == "city shock":
+        loading = np.where(np.arange(n) < LARGE, rng.uniform(0.5, 1.5, n), 0.0)
+        log_rate = log_rate + loading[:, None] * autoregressive(rng, 1, 0.05)
+    elif scenario.disturbance == "heterogeneous":
+        own = effect - SPREAD**2 / 2 + rng.normal(0, SPREAD, n)  # the mean ratio is exp(effect)
+    elif scenario.disturbance == "trend":
+        log_rate = log_rate + 0.01 * np.arange(N_YEARS) * np.isfinite(start)[:, None]
+    on = years >= start[:, None]
+    without = population[:, None] * np.exp(log_rate)
+    with_it = without * np.exp(own[:, None] * on)
+    suspects = rng.poisson(with_it)
+    truth = Truth(
+        ratio=float(np.log(with_it[on].sum() / without[on].sum())),
+        mean_log=float(np.broadcast_to(own[:, None], on.shape)[on].mean()),
+        population_ratio=effect,
+        population_mean_log=effect - (SPREAD**2 / 2 if scenario.disturbance == "heterogeneous" else 0.0),
+    )
+    table = pd.DataFrame(
+        {
+            "area": np.repeat(np.arange(n), N_YEARS),
+            "year": np.tile(years, n),
+            "start": np.repeat(start, N_YEARS),
+            "youth": np.repeat(population, N_YEARS),
+            "suspects": suspects.ravel(),
+            "log_rate": np.log((suspects + 0.5) / population[:, None]).ravel(),
+        }
+    )
+    return table, truth
 
 
 def selected_table(

@@ -16,6 +16,7 @@ from pmg_eval.estimate.bands import band
 from pmg_eval.estimate.carriers import Influence, Uncertainty
 from pmg_eval.estimate.inference import to_frame, wald_test
 from pmg_eval.estimate.kernels import Dependence, independent
+from pmg_eval.estimate.monte_carlo import monte_carlo
 from pmg_eval.estimate.nouns import Test
 from pmg_eval.estimate.provenance import Provenance
 from pmg_eval.estimate.scales import SCALES, ScaleName
@@ -218,9 +219,31 @@ class Estimate(Generic[D]):
         Returns
         -------
         DataFrame
-            As :meth:`to_frame`, with the band in ``conf_low``/``conf_high`` and the critical value in ``.attrs``.
+            As :meth:`to_frame`, with the band in ``conf_low``/``conf_high``; ``.attrs`` hold the critical value and its
+            Monte-Carlo standard error (``critical_value_error``).
         """
         return band(from_covariance(self), level, rng, draws, method, guard)
+
+    def monte_carlo(self, level: float = 0.95) -> pd.DataFrame:
+        """Monte-Carlo standard errors of the numbers of :meth:`to_frame`: how far they would move with other draws.
+
+        Parameters
+        ----------
+        level : float
+
+        Returns
+        -------
+        DataFrame
+            Label columns, ``std_error_error, p_value_error, conf_low_error, conf_high_error`` (see
+            :meth:`Draws.monte_carlo`). Of draws that enumerate all there is (every eligible area once) they say how
+            much such a number of draws can tell.
+
+        Raises
+        ------
+        InferenceError
+            PMG-NO-DRAWS: the law is not one of draws.
+        """
+        return monte_carlo(self, level)
 
     def test(
         self,

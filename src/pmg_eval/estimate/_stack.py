@@ -150,7 +150,7 @@ def _join(estimates: tuple[Estimate[Any], ...]) -> Uncertainty | None:
     if all(isinstance(law, Draws) for law in laws):
         draws = [law for law in laws if isinstance(law, Draws)]
         if len({law.errors.shape for law in draws}) == 1 and _one_run(estimates):
-            return Draws(np.hstack([law.errors for law in draws]), np.concatenate([law.p_min for law in draws]))
+            return _join_draws(draws)
     if not all(isinstance(law, Influence) for law in laws):
         raise InferenceError(
             "PMG-STACK",
@@ -158,6 +158,20 @@ def _join(estimates: tuple[Estimate[Any], ...]) -> Uncertainty | None:
             fix="stack the estimates before resampling, or resample.jackknife of a function that returns both",
         )
     return _join_influence([law.by_unit() if "unit" in law.rows else law for law in laws if isinstance(law, Influence)])
+
+
+def _join_draws(laws: list[Draws]) -> Draws:
+    """Replicates side by side; the same areas behind all of them are the same draws."""
+    errors, p_min = np.hstack([law.errors for law in laws]), np.concatenate([law.p_min for law in laws])
+    first, shared = laws[0], [law.sources for law in laws]
+    known = [
+        np.array([law.source_p, law.lone_p]) for law in laws if law.source_p is not None and law.lone_p is not None
+    ]
+    if len(known) < len(laws) or not all(np.array_equal(p, known[0]) for p in known):
+        return Draws(errors, p_min)
+    from scipy import sparse
+
+    return replace(first, errors=errors, p_min=p_min, sources=sparse.vstack(shared, format="csr"))
 
 
 def _join_influence(laws: list[Influence]) -> Influence:

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from pmg_eval.errors import DataError, InferenceError
-from pmg_eval.estimate.carriers import Draws, Influence
+from pmg_eval.estimate.bias import need_one_law
+from pmg_eval.estimate.carriers import Draws, Influence, quantile_error
 from pmg_eval.estimate.guard import Guard
 from pmg_eval.estimate.inference import check_level, guard_of, t_quantile, to_frame
 from pmg_eval.estimate.kernels import Clustered, Independent, group_codes
@@ -41,6 +42,7 @@ def band(
     check_level(level)
     if method not in ("gaussian", "multiplier"):
         raise DataError("PMG-OPTION", f"unknown method {method!r}", fix='"gaussian" or "multiplier"')
+    need_one_law(estimate, "band")
     frame = to_frame(estimate, level, guarded)
     used = np.flatnonzero((frame["std_error"] > 0) & frame["conf_low"].notna() & frame["conf_high"].notna())
     if len(used) == 0:
@@ -51,11 +53,12 @@ def band(
     care = guard_of(part, guarded)
     generator, seed = _generator(rng)
     if isinstance(part.uncertainty, Draws):
-        pointwise, critical = np.nan, _from_draws(part.uncertainty, level)
+        pointwise, (critical, error) = np.nan, _from_draws(part.uncertainty, level)
         half = critical * part.se
     else:
-        pointwise = _pointwise(part, care, level, generator, draws, method)
+        pointwise, around = _pointwise(part, care, level, generator, draws, method)
         critical = float(-special.ndtri(pointwise / 2))
+        error = float(special.ndtri(around[1] / 2) - special.ndtri(around[0] / 2)) / 2
         half = t_quantile(1 - pointwise / 2, care.df) * part.se * care.factor
     scale = SCALES[estimate.scale]
     half = half * np.abs(scale.slope(part.values))
@@ -65,7 +68,14 @@ def band(
         column = np.full(len(frame), np.nan)
         column[used] = numbers
         frame[name] = column
-    frame.attrs.update(critical_value=critical, pointwise_p=pointwise, seed=seed, draws=draws, band=method)
+    frame.attrs.update(
+        critical_value=critical,
+        critical_value_error=error,
+        pointwise_p=pointwise,
+        seed=seed,
+        draws=draws,
+        band=method,
+    )
     return frame
 
 
@@ -77,38 +87,54 @@ def _generator(rng: int | np.random.Generator | None) -> tuple[np.random.Generat
     return np.random.default_rng(seed), seed
 
 
-def _from_draws(law: Draws, level: float) -> float:
-    """Quantile of the largest standardized error of the law itself."""
+def _from_draws(law: Draws, level: float) -> tuple[float, float]:
+    """Quantile of the largest standardized error of the law itself, and its Monte-Carlo error."""
     largest = np.sort((np.abs(law.errors) / law.errors.std(axis=0, ddof=1)).max(axis=1))
     rank = int(np.ceil(level * (len(largest) + 1)))
     if rank > len(largest):
         raise InferenceError("PMG-LEVEL", f"{len(largest)} draws cannot give a {level:.4g} band", fix="more draws")
-    return float(largest[rank - 1])
+    return float(largest[rank - 1]), float(quantile_error(largest[:, None], level)[0])
 
 
 def _pointwise(
     estimate: Estimate[Any], care: Guard, level: float, generator: np.random.Generator, draws: int, method: str
-) -> float:
-    """The pointwise p at which all terms hold together with probability ``level``; at most 1 - level."""
+) -> tuple[float, tuple[float, float]]:
+    """The pointwise p at which all terms hold together with probability ``level``; at most 1 - level.
+
+    Also the same one binomial standard error of the rank below and above.
+    """
     rank = int(np.ceil(level * (draws + 1)))
     if rank > draws:
         raise InferenceError("PMG-LEVEL", f"{draws} draws cannot give a {level:.4g} band", fix="more draws")
-    outside_allowed = draws - rank
+    allowed = draws - rank
     # Only draws in which some term leaves its pointwise interval can decide.
     pointwise = t_quantile((1 + level) / 2, care.df)
     kept = [block[(block > pointwise).any(axis=1)] for block in _deviations(estimate, care, generator, draws, method)]
     deviation = np.concatenate(kept)
-    low, high = -60.0, float(np.log(1 - level))
-    if len(deviation) <= outside_allowed:
-        return 1 - level
-    for _ in range(48):  # bisection in log p
+    widest = float(np.log(1 - level))
+    found = _smallest_p(deviation, care.df, allowed, -60.0, widest, 48)
+    reach = int(np.ceil(np.sqrt(draws * level * (1 - level))))
+    beyond = deviation[(deviation > _critical(found, care.df)).any(axis=1)]
+    low = _smallest_p(beyond, care.df, max(allowed - reach, 0), found - 3.0, found, 16)
+    high = _smallest_p(deviation, care.df, allowed + reach, found, min(found + 3.0, widest), 16)
+    return float(np.exp(found)), (float(np.exp(low)), float(np.exp(high)))
+
+
+def _smallest_p(deviation: Array, df: Array, allowed: int, low: float, high: float, steps: int) -> float:
+    """Log of the pointwise p that more than ``allowed`` draws leave, by bisection; ``high`` when too few do."""
+    if len(deviation) <= allowed:
+        return high
+    for _ in range(steps):
         middle = (low + high) / 2
-        critical = t_quantile(-np.expm1(middle - np.log(2)), care.df)
-        if (deviation > critical).any(axis=1).sum() > outside_allowed:
+        if (deviation > _critical(middle, df)).any(axis=1).sum() > allowed:
             high = middle
         else:
             low = middle
-    return float(np.exp(low))
+    return low
+
+
+def _critical(log_p: float, df: Array) -> Array:
+    return t_quantile(-np.expm1(log_p - np.log(2)), df)
 
 
 def _deviations(
@@ -119,7 +145,7 @@ def _deviations(
         rows = _multiplier_rows(estimate)
         width = len(rows)
     else:
-        root = _root(estimate.cov() / np.outer(estimate.se, estimate.se))
+        root = _root(_known(estimate.cov()) / np.outer(estimate.se, estimate.se))
         width = len(root)
     inverse_root = _mixing(care.df)
     step = max(1, _CHUNK // max(width, 1))
@@ -131,6 +157,17 @@ def _deviations(
         else:
             block = np.abs(generator.standard_normal((size, width)) @ root.T)
         yield block if inverse_root is None else block * inverse_root(generator.standard_normal(size))
+
+
+def _known(cov: Array) -> Array:
+    """The covariance, or why there is no joint law."""
+    if not np.isfinite(cov).all():
+        raise InferenceError(
+            "PMG-SEVERAL-LAWS",
+            "these terms have laws of different kinds, whose covariance is not known: there is no band for all of them",
+            fix="one band for the terms of each kind (where(...); the column method says which)",
+        )
+    return cov
 
 
 def _mixing(df: Array) -> Any:

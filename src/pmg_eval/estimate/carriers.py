@@ -17,6 +17,7 @@ from pmg_eval.estimate.kernels import Clustered, Dependence, group_codes, label
 from pmg_eval.numerics.rows import Array, Rows
 
 if TYPE_CHECKING:
+    from pmg_eval.estimate.bias import Bias
     from pmg_eval.estimate.stored import Stored
 
 
@@ -202,20 +203,40 @@ class Draws:
         Draws of estimate minus truth.
     p_min : (k,) float
         Smallest p-value the law can attain for each term.
+    sources : sparse (k, s) bool or None
+        Which independent draws stand behind each term: all cells of one area follow the same placebo, so that their
+        average can show no more than one of them. None: every term has its own.
+    source_p : (s,) float or None
+        Smallest p-value that one such draw can attain; a combination attains the product over its draws.
+    lone_p : (s,) float or None
+        The same where one or two draws stand behind a term: 1 for what is too rare to be tested alone or in pairs.
     """
 
     errors: Array
     p_min: Array
+    sources: Any = None
+    source_p: Array | None = None
+    lone_p: Array | None = None
 
     def map(self, matrix: Any) -> Draws:
         mapped = np.asarray((matrix @ self.errors.T).T)
-        dense = _dense(matrix)
-        # Terms are drawn independently, so a combination of several attains the product of their smallest p-values.
-        attainable = np.where(dense != 0, self.p_min, 1.0).prod(axis=1)
-        return Draws(mapped, np.maximum(attainable, 1 / (len(self.errors) + 1)))
+        if self.sources is None or self.source_p is None or self.lone_p is None:
+            # Terms are drawn independently, so a combination of several attains the product of their smallest p-values.
+            attainable, behind = np.where(_dense(matrix) != 0, self.p_min, 1.0).prod(axis=1), None
+        else:
+            from scipy import sparse
+
+            used = sparse.csr_array(matrix)
+            used.eliminate_zeros()
+            behind = abs(used).sign() @ self.sources.astype(np.float64) > 0
+            one = behind.astype(np.float64)
+            several = np.exp(one @ np.log(self.source_p))
+            attainable = np.where(one.sum(axis=1) > 2, several, np.exp(one @ np.log(self.lone_p)))
+        return replace(self, errors=mapped, p_min=np.maximum(attainable, 1 / (len(self.errors) + 1)), sources=behind)
 
     def take(self, index: Any) -> Draws:
-        return Draws(self.errors[:, index], self.p_min[index])
+        behind = None if self.sources is None else self.sources[index]
+        return replace(self, errors=self.errors[:, index], p_min=self.p_min[index], sources=behind)
 
     def cov(self, dependence: Dependence) -> Array:
         return np.atleast_2d(np.cov(self.errors, rowvar=False))
@@ -227,11 +248,15 @@ class Draws:
         return None
 
     def p_value(self, deviation: Array) -> Array:
-        """Two-sided p of ``estimate - null``: the share of draws at least as large, not below what is attainable."""
+        """Two-sided p of ``estimate - null``: the share of draws at least as large, not below what is attainable.
+
+        NaN where a draw is missing.
+        """
         size = np.abs(self.errors)
         # Ties of a deviation with a draw that is the same number up to rounding count as at least as large.
         extreme = (size >= np.abs(deviation) * (1 - 1e-12)).sum(axis=0)
-        return np.asarray(np.maximum((1 + extreme) / (len(self.errors) + 1), self.p_min))
+        p = np.maximum((1 + extreme) / (len(self.errors) + 1), self.p_min)
+        return np.where(np.isnan(self.errors).any(axis=0), np.nan, p)
 
     def half_width(self, level: float) -> Array:
         """The two-sided quantile of the error; infinite where the level is not attainable."""
@@ -240,6 +265,51 @@ class Draws:
             return np.full(self.errors.shape[1], np.inf)
         width = np.partition(np.abs(self.errors), rank - 1, axis=0)[rank - 1]
         return np.where(1 - level < self.p_min * (1 - 1e-12), np.inf, width)
+
+    def monte_carlo(self, level: float, deviation: Array) -> MonteCarlo:
+        r"""How far the numbers of this law would move with other draws.
+
+        With R draws: :math:`\sqrt{p(1-p)/R}` for p; :math:`\sqrt{(m_4-m_2^2)/R}/(2\sqrt{m_2})` for the standard error,
+        with m the central moments of the draws; for the half width half the distance between the order statistics one
+        binomial standard error :math:`\sqrt{R\,level(1-level)}` below and above its own.
+
+        Parameters
+        ----------
+        level : float
+        deviation : (k,) float
+            Estimate minus null.
+        """
+        count = len(self.errors)
+        p = self.p_value(deviation)
+        centred = self.errors - self.errors.mean(axis=0)
+        second, fourth = (centred**2).mean(axis=0), (centred**4).mean(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            spread = np.sqrt(np.maximum(fourth - second**2, 0) / count) / (2 * np.sqrt(second))
+        width = quantile_error(np.abs(self.errors), level)
+        width = np.where(np.isfinite(self.half_width(level)), width, np.nan)
+        return MonteCarlo(np.sqrt(p * (1 - p) / count), np.where(second > 0, spread, 0.0 * second), width)
+
+
+@dataclass(frozen=True, eq=False)
+class MonteCarlo:
+    """Monte-Carlo standard errors (k,) of p-values, standard errors and half widths of intervals."""
+
+    p_value: Array
+    std_error: Array
+    half_width: Array
+
+
+def quantile_error(draws: Array, level: float) -> Array:
+    """Monte-Carlo standard error (k,) of a quantile of draws (R, k), by order statistics; NaN without two of them."""
+    count = len(draws)
+    middle, reach = level * (count + 1), np.sqrt(count * level * (1 - level))
+    low, high = int(np.floor(middle - reach)), int(np.ceil(middle + reach))
+    low, high = max(low, 1), min(high, count)
+    if low >= high:
+        return np.full(draws.shape[1], np.nan)
+    ordered = np.partition(draws, [low - 1, high - 1], axis=0)
+    # Ranks are cut at the ends of the sample, and rounded outwards: per standard error that they are apart.
+    return np.asarray((ordered[high - 1] - ordered[low - 1]) * reach / (high - low))
 
 
 def _dense(matrix: Any) -> Array:
@@ -268,6 +338,8 @@ class Covariance:
         Degrees of freedom of the variance.
     stored : Stored or None
         Of a saved result: its numbers as they were printed, which its terms keep until they are mapped.
+    bias : Bias or None
+        The part of the covariance that is bias of an unknown law (shrinkage), for which intervals take the worst case.
     """
 
     matrix: Array | None
@@ -275,6 +347,7 @@ class Covariance:
     corrected: bool = False
     df: float | None = None
     stored: Stored | None = None
+    bias: Bias | None = None
 
     def map(self, matrix: Any) -> Covariance:
         support = None
@@ -289,7 +362,8 @@ class Covariance:
                 _fewest(used, known.df),
             )
         half = np.asarray(matrix @ self._known())
-        return replace(self, matrix=np.asarray(matrix @ half.T), known_support=support, stored=None)
+        bias = None if self.bias is None else self.bias.map(matrix)
+        return replace(self, matrix=np.asarray(matrix @ half.T), known_support=support, stored=None, bias=bias)
 
     def take(self, index: Any) -> Covariance:
         support = self.known_support
@@ -299,7 +373,8 @@ class Covariance:
             )
         matrix = None if self.matrix is None else self.matrix[np.ix_(index, index)]
         stored = None if self.stored is None else self.stored.take(index)
-        return replace(self, matrix=matrix, known_support=support, stored=stored)
+        bias = None if self.bias is None else self.bias.take(index)
+        return replace(self, matrix=matrix, known_support=support, stored=stored, bias=bias)
 
     def _known(self) -> Array:
         if self.matrix is None:

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from pmg_eval.errors import DataError, InferenceError
-from pmg_eval.estimate.carriers import Draws, Influence
+from pmg_eval.estimate.bias import METHOD as BIASED
+from pmg_eval.estimate.bias import by_bias, need_one_law
+from pmg_eval.estimate.carriers import Covariance, Draws, Influence
 from pmg_eval.estimate.guard import Guard, guard, unguarded
 from pmg_eval.estimate.kernels import Clustered
 from pmg_eval.estimate.nouns import Test
@@ -68,6 +70,8 @@ def _computed(estimate: Estimate[Any], level: float, guarded: bool) -> dict[str,
         numbers = (
             _by_draws(estimate, level) if isinstance(estimate.uncertainty, Draws) else _by_wald(estimate, level, care)
         )
+        if isinstance(estimate.uncertainty, Covariance) and estimate.uncertainty.bias is not None:
+            numbers |= by_bias(estimate, estimate.uncertainty.bias, level)
         status = np.array([_joined(own, why) for own, why in zip(status, care.reason, strict=True)], dtype=object)
         if _repaired(estimate):
             status = np.array([_joined(own, REPAIRED) for own in status], dtype=object)
@@ -148,6 +152,8 @@ def _method(estimate: Estimate[Any], guarded: bool) -> str:
     if isinstance(estimate.uncertainty, Draws):
         return "draws, by inversion"
     law = estimate.uncertainty
+    if isinstance(law, Covariance) and law.bias is not None:
+        return BIASED
     kind = "influence" if isinstance(law, Influence) else "covariance"
     if getattr(law, "corrected", False):
         kind = "jackknife"
@@ -221,10 +227,11 @@ def _by_draws(estimate: Estimate[Any], level: float) -> dict[str, Array]:
         deviation = centre - scale.null_on_scale()
         deviation = np.where(np.isfinite(deviation), deviation, np.nan)
         p_value = np.where(np.isnan(deviation), np.nan, scaled.p_value(deviation))
+        statistic = deviation / np.sqrt(scaled.variance(estimate.dependence))  # 0/0 in a row of reference
         unattainable = ~np.isfinite(half) | ~np.isfinite(centre)  # a ratio of zero is not known exactly
     return {
         "std_error": estimate.se,
-        "statistic": deviation / np.sqrt(scaled.variance(estimate.dependence)),
+        "statistic": statistic,
         "p_value": p_value,
         "conf_low": np.where(unattainable, np.nan, low),
         "conf_high": np.where(unattainable, np.nan, high),
@@ -249,6 +256,7 @@ def wald_test(estimate: Estimate[Any], hypothesis: Any, value: Any, guarded: boo
 
     if estimate.uncertainty is None:
         raise InferenceError("PMG-NO-LAW", "a test needs the law of the error", fix="resample.placebo")
+    need_one_law(estimate, "joint test")
     words, part, matrix, target = _restriction(estimate, hypothesis, value)
     care = guard_of(part, guarded)
     alone = [why for why in care.reason if why]

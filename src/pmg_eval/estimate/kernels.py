@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from pmg_eval.estimate.carriers import Influence
 
 
+_EARTH_KM = 6371.01
+_PAIRS = 1 << 22  # distances held at once
+
+
 @dataclass(frozen=True)
 class SmallSample:
     """Small-sample factor of a clustered covariance.
@@ -275,6 +279,14 @@ class Hac:
         return float(len(np.unique(self._positions(influence))) - 1)
 
 
+def great_circle_km(one: Array, other: Array) -> Array:
+    """Distances (m, n) in km between places (m, 2) and (n, 2), latitude and longitude in radians."""
+    lat, lon = one[:, :1], one[:, 1:]
+    far, wide = other[:, 0], other[:, 1]
+    half = np.sin((lat - far) / 2) ** 2 + np.cos(lat) * np.cos(far) * np.sin((lon - wide) / 2) ** 2
+    return np.asarray(2 * _EARTH_KM * np.arcsin(np.sqrt(np.clip(half, 0, 1))))
+
+
 @dataclass(frozen=True)
 class Conley:
     """Spatial dependence that fades to zero at ``cutoff_km`` (great-circle distance of ``latitude``, ``longitude``)."""
@@ -289,18 +301,31 @@ class Conley:
         return f"conley({self.kernel}, cutoff_km={self.cutoff_km})"
 
     def meat(self, influence: Influence) -> Array:
-        place = np.deg2rad(
-            np.column_stack([label(influence, self.latitude), label(influence, self.longitude)]).astype(np.float64)
-        )
-        spots, codes = np.unique(place, axis=0, return_inverse=True)
+        spots, codes = np.unique(np.deg2rad(self._places(influence)), axis=0, return_inverse=True)
         rows = influence.psi.sum_rows(codes.astype(np.int64).ravel(), len(spots)).dense()
-        lat, lon = spots[:, :1], spots[:, 1:]
-        half = np.sin((lat - lat.T) / 2) ** 2 + np.cos(lat) * np.cos(lat.T) * np.sin((lon - lon.T) / 2) ** 2
-        distance = 2 * 6371.01 * np.arcsin(np.sqrt(np.clip(half, 0, 1)))
-        weight = (distance <= self.cutoff_km).astype(np.float64)
-        if self.kernel == "bartlett":
-            weight *= 1 - distance / self.cutoff_km
-        return np.asarray(rows.T @ weight @ rows)
+        total = np.zeros((rows.shape[1],) * 2)
+        step = max(1, _PAIRS // len(spots))  # a block of distances, never all of them
+        for start in range(0, len(spots), step):
+            part = slice(start, start + step)
+            distance = great_circle_km(spots[part], spots)
+            weight = (distance <= self.cutoff_km).astype(np.float64)
+            if self.kernel == "bartlett":
+                weight *= 1 - distance / self.cutoff_km
+            total += rows[part].T @ (weight @ rows)
+        return total
+
+    def _places(self, influence: Influence) -> Array:
+        """Latitude and longitude (N, 2) in degrees, or an error that says what is wrong with the labels."""
+        names = (self.latitude, self.longitude)
+        columns = [pd.to_numeric(label(influence, name), errors="coerce") for name in names]
+        for name, column, limit in zip(names, columns, (90, 180), strict=True):
+            if not (column.abs() <= limit).all():
+                raise InferenceError(
+                    "PMG-PLACE",
+                    f"label {name!r} is not a number of degrees between {-limit} and {limit} in every row",
+                    fix="coordinates in degrees (WGS 84), not in meters of a national grid; none may be missing",
+                )
+        return np.column_stack(columns).astype(np.float64)
 
     def diagonal(self, influence: Influence) -> Array:
         return np.asarray(np.diag(self.meat(influence)))
@@ -392,7 +417,35 @@ def conley(
     longitude: str = "longitude",
     kernel: Literal["uniform", "bartlett"] = "bartlett",
 ) -> Conley:
-    """Spatial dependence up to a distance (Conley 1999, doi:10.1016/S0304-4076(98)00084-0)."""
+    r"""Spatial dependence up to a distance.
+
+    .. math:: n^{-2}\sum_{ij}K(d_{ij})\psi_i\psi_j',\qquad K(d)=1[d\le c]\ \text{or}\ \max(0,1-d/c)
+
+    with great-circle distances between the places of the rows; rows at one place count as one.
+
+    Parameters
+    ----------
+    cutoff_km : float
+        Distance c from which areas are independent. It is a choice: show the error for several.
+    latitude, longitude : str
+        Labels of the rows, in degrees: columns named in ``cluster=`` of the Panel,
+        ``Panel(..., cluster=["latitude", "longitude"])``.
+    kernel : {"bartlett", "uniform"}
+        Dependence that fades with distance, or all or nothing (whose sum may be negative: then there is no error).
+
+    Raises
+    ------
+    DataError
+        PMG-CUTOFF, PMG-OPTION.
+    InferenceError
+        PMG-LABEL, PMG-PLACE (when used).
+
+    References
+    ----------
+    Conley (1999), doi:10.1016/S0304-4076(98)00084-0.
+    """
     if not cutoff_km > 0:
         raise DataError("PMG-CUTOFF", f"cutoff_km={cutoff_km} must be positive")
+    if kernel not in ("uniform", "bartlett"):
+        raise DataError("PMG-OPTION", f"unknown kernel {kernel!r}", fix='"bartlett" or "uniform"')
     return Conley(float(cutoff_km), latitude, longitude, kernel)

@@ -1,19 +1,20 @@
 r"""Linear regression as an estimate whose details allow design-based small-sample corrections.
 
-``LinearFit`` is the one thing CR2, leverage and the restricted wild bootstrap accept: they need the design, not just
-the influence function.
+``LinearFit`` is the one thing CR2, CR3, leverage and the restricted wild bootstrap accept: they need the design, not
+just the influence function.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pmg_eval.errors import DataError, InferenceError, NumericalError
+from pmg_eval.estimate._clusters import POWER, ClusterAlgebra, Kind, orthonormal
 from pmg_eval.estimate._estimate import Estimate
 from pmg_eval.estimate.carriers import Influence
 from pmg_eval.estimate.kernels import clustered
@@ -23,8 +24,6 @@ from pmg_eval.numerics.absorb import TwoWay
 from pmg_eval.numerics.groups import group_sum
 from pmg_eval.numerics.rows import Array, Rows
 from pmg_eval.numerics.wls import factorize
-
-_FULLY_FITTED = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +48,8 @@ class LinearFit:
         Whether unit and period effects were absorbed.
     n_params : int
         All parameters, absorbed ones included.
+    coef : (p,) float
+        Coefficients.
     """
 
     design: Array
@@ -59,6 +60,7 @@ class LinearFit:
     names: tuple[str, ...]
     absorbed: bool
     n_params: int
+    coef: Array
 
     def _whitened(self) -> tuple[Array, Array, Array, Any]:
         """sqrt(w)-scaled design, residuals, an orthonormal basis of everything but the unit effects, and unit codes.
@@ -75,36 +77,62 @@ class LinearFit:
             time = pd.factorize(self.rows["time"], sort=True)[0]
             dummies = (time[:, None] == np.arange(1, time.max() + 1)).astype(np.float64)
             total = group_sum(unit, self.weight, unit.max() + 1)
+            total = np.where(total > 0, total, 1.0)
             means = group_sum(unit, dummies * self.weight[:, None], unit.max() + 1) / total[:, None]
             columns = np.hstack([(dummies - means[unit]) * root[:, None], design])
-        left, size, _ = np.linalg.svd(columns, full_matrices=False)
-        basis = left[:, size > size[0] * 1e-10]
-        return design, self.resid * root, np.asarray(basis), unit
+        return design, self.resid * root, orthonormal(columns), unit
 
     def leverage(self) -> Array:
         """Diagonal of the hat matrix, absorbed effects included; (N,)."""
         _, _, basis, unit = self._whitened()
         own = np.einsum("ij,ij->i", basis, basis)
         if self.absorbed:
-            own = own + self.weight / group_sum(unit, self.weight, unit.max() + 1)[unit]
+            total = group_sum(unit, self.weight, unit.max() + 1)[unit]
+            own = own + self.weight / np.where(total > 0, total, 1.0)
         return np.asarray(own)
 
-    def cluster_robust(
-        self, cluster: str = "unit", kind: Literal["CR0", "CR1", "CR1S", "CR2"] = "CR2"
-    ) -> tuple[Array, Array]:
+    def algebra(self, cluster: str = "unit") -> ClusterAlgebra:
+        """What each cluster contributes, for the corrections below and the wild bootstrap.
+
+        Raises
+        ------
+        InferenceError
+            No such row label, clusters that split units, or one cluster only.
+        """
+        design, resid, basis, unit = self._whitened()
+        codes, names = self._cluster_codes(cluster, unit)
+        order = np.argsort(codes, kind="stable")
+        variance = None
+        if not self.absorbed and np.ptp(self.weight) > 0:
+            variance = np.divide(1.0, self.weight, out=np.zeros_like(resid), where=self.weight > 0)[order]
+        return ClusterAlgebra(
+            basis=basis[order],
+            resid=resid[order],
+            start=np.searchsorted(codes[order], np.arange(len(names) + 1)),
+            loading=basis.T @ (design @ self.bread),
+            names=np.asarray(names),
+            variance=variance,
+        )
+
+    def cluster_robust(self, cluster: str = "unit", kind: Kind = "CR2") -> tuple[Array, Array]:
         r"""Cluster-robust covariance with Satterthwaite degrees of freedom (Bell-McCaffrey).
 
-        .. math:: V=B\Big(\sum_g X_g'A_ge_ge_g'A_gX_g\Big)B,\qquad A_g=(I-H_{gg})^{-1/2}\ (CR2),\ I\ (CR0)
+        .. math:: V=B\Big(\sum_g X_g'A_ge_ge_g'A_gX_g\Big)B,\qquad
+            A_g=I\ (CR0),\ (I-H_{gg})^{-1/2}\ (CR2),\ (I-H_{gg})^{-1}\ (CR3)
 
-        The directions of absorbed unit effects inside a cluster are no information and are projected out; any *other*
-        direction in which a cluster is fitted perfectly is refused rather than pseudo-inverted.
+        CR3 is the jackknife: :math:`BX_g'(I-H_{gg})^{-1}e_g=\hat\beta-\hat\beta_{(-g)}`, the change of the estimate
+        when cluster g is left out. The directions of absorbed unit effects inside a cluster are no information and are
+        projected out; a cluster that fits a direction of a *coefficient* perfectly is refused rather than
+        pseudo-inverted.
 
         Parameters
         ----------
         cluster : str
             Label of the rows; clusters must hold whole units.
-        kind : {"CR0", "CR1", "CR1S", "CR2"}
-            No correction; G/(G-1); G(N-1)/((G-1)(N-p)); bias-reduced.
+        kind : {"CR0", "CR1", "CR1S", "CR2", "CR3", "CV3", "CV3J"}
+            No correction; G/(G-1); G(N-1)/((G-1)(N-p)); bias-reduced; jackknife (clubSandwich's CR3); the jackknife
+            times (G-1)/G (MacKinnon, Nielsen and Webb's CV3); the same around the mean of the estimates without a
+            cluster (what ``resample.jackknife`` returns).
 
         Returns
         -------
@@ -115,42 +143,86 @@ class LinearFit:
         InferenceError
             Clusters that split units, or a fully fitted cluster (use ``resample.jackknife`` or a placebo law).
 
+        Assumes
+        -------
+        1. Clusters are independent. 2. The degrees of freedom are those under independent errors with variance 1/w.
+
         References
         ----------
-        Pustejovsky and Tipton (2018), doi:10.1080/07350015.2016.1247004.
+        Bell and McCaffrey (2002); Pustejovsky and Tipton (2018), doi:10.1080/07350015.2016.1247004; MacKinnon, Nielsen
+        and Webb (2023), doi:10.1002/jae.2969.
         """
-        if kind not in ("CR0", "CR1", "CR1S", "CR2"):
-            raise DataError(
-                "PMG-OPTION", f"unknown kind {kind!r}", fix="CR0, CR1, CR1S or CR2; CR3: resample.jackknife"
-            )
-        design, resid, basis, unit = self._whitened()
-        codes, names = self._cluster_codes(cluster, unit)
-        count = len(names)
-        root = np.sqrt(self.weight)
-        n, p = design.shape
-        scores = np.empty((count, p))
-        own = np.empty((count, p))
-        cross = np.empty((count, basis.shape[1], p))
-        for group in range(count):
-            block = np.flatnonzero(codes == group)
-            adjusted = design[block] @ self.bread
-            if kind == "CR2":
-                adjusted = self._adjustment(basis[block], unit[block], root[block], names[group]) @ adjusted
-            scores[group] = resid[block] @ adjusted
-            own[group] = np.einsum("ij,ij->j", adjusted, adjusted)
-            cross[group] = basis[block].T @ adjusted
-        cov = scores.T @ scores * self._factor(kind, count, n)
-        return cov, _satterthwaite(own, cross)
+        if kind not in POWER:
+            raise DataError("PMG-OPTION", f"unknown kind {kind!r}", fix=f"one of {', '.join(POWER)}")
+        algebra = self.algebra(cluster)
+        return algebra.covariance(kind, self._factor(kind, algebra.count))
 
-    def _factor(self, kind: str, count: int, n: int) -> float:
+    def _factor(self, kind: str, count: int) -> float:
+        n = len(self.resid)
         if kind == "CR1":
             return count / (count - 1)
+        if kind in ("CV3", "CV3J"):
+            return (count - 1) / count
         return count * (n - 1) / ((count - 1) * (n - self.n_params)) if kind == "CR1S" else 1.0
+
+    def clusters(self, cluster: str = "unit") -> pd.DataFrame:
+        r"""Which clusters the coefficients rest on.
+
+        Parameters
+        ----------
+        cluster : str
+            Label of the rows; clusters must hold whole units.
+
+        Returns
+        -------
+        DataFrame (G rows)
+            ``cluster``; ``n_obs``; ``leverage``, the trace of its block of the hat matrix, absorbed effects included
+            (their sum is the number of parameters); ``leverage_within``, the same once unit effects are projected out;
+            and for every regressor x ``partial_leverage_x``, the share of :math:`\sum w\dot x^2` that lies in the
+            cluster, :math:`\dot x` being x given all other regressors (their sum is 1), and ``without_x``, the
+            coefficient when the cluster is left out (missing where it does not exist without it).
+            ``.attrs["effective_clusters"]``: for every regressor :math:`G^*=(\sum_g\gamma_g)^2/\sum_g\gamma_g^2` of its
+            partial leverages, the number of equal clusters that would carry as much information (Carter, Schnepel and
+            Steigerwald's number for uncorrelated errors; with unit effects the one for perfectly correlated errors does
+            not exist, because the effects take them up). ``.attrs["leverage_cv"]``, ``.attrs["leverage_within_cv"]``:
+            coefficients of variation.
+
+        References
+        ----------
+        MacKinnon, Nielsen and Webb (2023), doi:10.1177/1536867X231212433; Carter, Schnepel and Steigerwald (2017),
+        doi:10.1162/REST_a_00639.
+        """
+        algebra = self.algebra(cluster)
+        leverage, partial, added = algebra.diagnostics()
+        # Every unit's own effect fits one direction of its cluster.
+        units: Any = 0.0
+        if self.absorbed:
+            first = self.rows.loc[self.weight > 0].drop_duplicates("unit")[cluster]
+            units = first.value_counts().reindex(algebra.names).fillna(0).to_numpy(dtype=np.float64)
+        columns: dict[str, Any] = {
+            "cluster": algebra.names,
+            "n_obs": np.diff(algebra.start),
+            "leverage": leverage + units,
+            "leverage_within": leverage,
+        }
+        for place, name in enumerate(self.names):
+            columns[f"partial_leverage_{name}"] = partial[:, place]
+            columns[f"without_{name}"] = self.coef[place] - added[:, place]
+        table = pd.DataFrame(columns)
+        effective = 1 / (partial**2).sum(axis=0)
+        table.attrs["effective_clusters"] = dict(zip(self.names, effective.tolist(), strict=True))
+        for name in ("leverage", "leverage_within"):
+            table.attrs[f"{name}_cv"] = float(table[name].std() / table[name].mean())
+        return table
 
     def _cluster_codes(self, cluster: str, unit: Any) -> tuple[Any, Any]:
         if cluster not in self.rows:
             raise InferenceError("PMG-LABEL", f"no row label {cluster!r}", where=list(self.rows.columns))
         codes, names = pd.factorize(self.rows[cluster])
+        if (codes < 0).any():
+            raise InferenceError("PMG-LABEL-MISSING", f"label {cluster!r} is missing for some rows")
+        if len(names) < 2:
+            raise InferenceError("PMG-ONE-CLUSTER", f"one cluster only in {cluster!r}", fix="cluster on a finer label")
         if self.absorbed:
             first = np.zeros(unit.max() + 1, dtype=np.int64)
             first[unit] = codes
@@ -159,39 +231,6 @@ class LinearFit:
                     "PMG-CLUSTER", f"clusters of {cluster!r} split units", fix='cluster on "unit" or something coarser'
                 )
         return codes, names
-
-    def _adjustment(self, basis: Array, unit: Any, root: Array, name: Any) -> Array:
-        """(I - H_gg)^{-1/2} on what the unit effects leave."""
-        projector = np.eye(len(basis))
-        null = 0
-        if self.absorbed:
-            for one in np.unique(unit):
-                direction = np.where(unit == one, root, 0.0)
-                projector -= np.outer(direction, direction) / (direction @ direction)
-                null += 1
-        value, vector = np.linalg.eigh(projector - basis @ basis.T)
-        if (value < _FULLY_FITTED).sum() > null:
-            raise InferenceError(
-                "PMG-FULLY-FITTED",
-                f"cluster {name} is fitted perfectly in some direction: its residual there is zero by construction",
-                where=[name],
-                fix="resample.jackknife, randomization or effect_per_area; a pseudo-inverse would hide the cluster",
-            )
-        keep = value >= _FULLY_FITTED
-        return np.asarray((vector[:, keep] / np.sqrt(value[keep])) @ vector[:, keep].T)
-
-
-def _satterthwaite(own: Array, cross: Array) -> Array:
-    r"""Degrees of freedom under independent errors.
-
-    :math:`(\mathrm{tr}\,M)^2/\mathrm{tr}\,M^2` with :math:`M_{gh}=a_g'(I-H)_{gh}a_h`.
-    """
-    df = np.empty(own.shape[1])
-    for column in range(own.shape[1]):
-        shared = cross[:, :, column]
-        matrix = np.diag(own[:, column]) - shared @ shared.T
-        df[column] = np.trace(matrix) ** 2 / (matrix**2).sum()
-    return df
 
 
 def fit_linear(
@@ -250,9 +289,10 @@ def fit_linear(
     psi = n * (x * (weight * fit.resid)[:, None]) @ factor.bread
     law = Influence(Rows(left=psi), rows, n, n_obs=n, n_params=n_params, n_params_nested=nested)
     terms = make_terms({"estimand": "coefficient", "outcome": outcome_name, "group": list(names)}, p)
-    details = LinearFit(x, fit.resid, weight, factor.bread, rows, tuple(names), absorb, n_params)
+    coef = np.asarray(fit.coef)
+    details = LinearFit(x, fit.resid, weight, factor.bread, rows, tuple(names), absorb, n_params, coef)
     return Estimate(
-        np.asarray(fit.coef),
+        coef,
         terms,
         law,
         details,

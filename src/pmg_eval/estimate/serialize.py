@@ -185,6 +185,7 @@ def _rebuilt_law(saved: dict[str, Any], values: Array) -> Covariance | None:
     texts = {name: np.array([row[name] for row in rows], dtype=object) for name in ("method", "status")}
     if found["carrier"] != "draws":  # a file has no infinite numbers: without a number, df are those of the normal
         normal = np.isnan(numbers["df"]) & np.isfinite(values) & (texts["status"] != REFERENCE)
+        normal &= np.array(saved["interval"], dtype=object) != "placebo"
         numbers["df"] = np.where(normal, np.inf, numbers["df"])
     matrix = support = None
     if "covariance" in found:

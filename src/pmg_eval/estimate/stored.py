@@ -1,14 +1,18 @@
-"""Results read back from a file: their numbers as they were printed, and what can still be computed."""
+"""Numbers as they were printed: of results read back from a file, and of laws of several kinds side by side."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from pmg_eval.estimate.carriers import Covariance
+from pmg_eval.estimate.carriers import Covariance, Support
+from pmg_eval.estimate.terms import make_terms
+from pmg_eval.numerics.rows import Array
 
 if TYPE_CHECKING:
     from pmg_eval.estimate._estimate import Estimate
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
 NUMBERS = ("std_error", "statistic", "p_value", "conf_low", "conf_high", "df")
 LEVEL = 0.95
 _READ_BACK = "covariance of the placebo law (read back)"
+_SEVERAL = "covariance of laws of several kinds"
 _NOTE = (
     "read back from a file, which does not hold the placebo law itself: what was computed from it since then uses the "
     "covariance of that law"
@@ -37,8 +42,8 @@ class Stored:
         :data:`NUMBERS`, ``method`` and ``status``.
     level : float
         Confidence level of the intervals.
-    carrier : {"influence", "draws", "covariance"}
-        What the law was before it was saved.
+    carrier : {"influence", "draws", "covariance", "mixed"}
+        What the law was before it was saved; ``"mixed"`` for terms that have laws of different kinds.
     """
 
     columns: dict[str, Any]
@@ -82,10 +87,77 @@ def from_covariance(estimate: Estimate[Any]) -> Estimate[Any]:
     if stored is None or not isinstance(law, Covariance):
         return estimate
     bare = replace(estimate, uncertainty=replace(law, stored=None))
+    if stored.carrier == "mixed":
+        by_draws = bare.terms["interval"] == "placebo"
+        return replace(
+            bare,
+            terms=bare.terms.assign(
+                interval=bare.terms["interval"].mask(by_draws, "wald"),
+                method=bare.terms["method"].mask(by_draws, _SEVERAL),
+            ),
+        )
     if stored.carrier != "draws":
         return bare
     terms = bare.terms.assign(interval="wald", method=_READ_BACK)
     return replace(bare, terms=terms, provenance=bare.provenance.noting(_NOTE))
 
 
-__all__ = ["LEVEL", "NUMBERS", "Stored", "from_covariance", "level_of", "stored_of"]
+def side_by_side(*parts: Estimate[Any], names: Sequence[str], level: float = LEVEL) -> Estimate[None]:
+    """Estimates with laws of different kinds as one table of terms (label ``group``), each with its own intervals.
+
+    What they share is not known: covariances between the parts are NaN. Intervals are printed at ``level``; another one
+    is available for terms whose covariance gives it.
+    """
+    from pmg_eval.estimate._estimate import Estimate
+
+    columns: dict[str, list[Any]] = {name: [] for name in (*NUMBERS, "method", "status")}
+    for part in parts:
+        frame = part.to_frame(level)
+        for name, found in columns.items():
+            found.append(frame[name].to_numpy())
+    terms = pd.concat(
+        [part.terms.assign(group=name) for part, name in zip(parts, names, strict=True)], ignore_index=True
+    )
+    law = Covariance(
+        _blocks([part.cov() for part in parts]),
+        _supports(parts),
+        corrected=all(bool(getattr(part.uncertainty, "corrected", True)) for part in parts),
+        stored=Stored({name: np.concatenate(found) for name, found in columns.items()}, level, "mixed"),
+    )
+    return Estimate(
+        np.concatenate([part.values for part in parts]),
+        make_terms(dict(terms), len(terms)),
+        law,
+        scale=parts[0].scale,
+        provenance=parts[0].provenance.then("side_by_side"),
+        dependence=parts[0].dependence,
+    )
+
+
+def _blocks(matrices: Sequence[Array]) -> Array:
+    k = sum(len(matrix) for matrix in matrices)
+    whole = np.full((k, k), np.nan)
+    start = 0
+    for matrix in matrices:
+        stop = start + len(matrix)
+        whole[start:stop, start:stop] = matrix
+        start = stop
+    return whole
+
+
+def _supports(parts: Sequence[Estimate[Any]]) -> Support:
+    """Treated units behind each term; unknown where the law does not rest on them."""
+    known = []
+    for part in parts:
+        found = None if part.uncertainty is None else part.uncertainty.support(part.dependence)
+        nothing = np.full(len(part), np.nan)
+        known.append(found or Support(nothing, nothing, nothing, nothing))
+    return Support(
+        *(
+            np.concatenate([getattr(one, name) for one in known])
+            for name in ("n_treated", "n_effective", "inflation", "df")
+        )
+    )
+
+
+__all__ = ["LEVEL", "NUMBERS", "Stored", "from_covariance", "level_of", "side_by_side", "stored_of"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import numpy as np
 from pmg_eval import did
 from pmg_eval.estimate import Estimate
 from pmg_eval.evaluation._family import for_areas
+from pmg_eval.infer import default
 from pmg_eval.panel import Panel
 from pmg_eval.panel._door import need_panel
-from pmg_eval.resample import PlaceboDetails, placebo
+from pmg_eval.resample import PlaceboDetails
 from pmg_eval.typing import Estimator
 
 
@@ -29,7 +31,8 @@ def effect_per_area(
     r"""What the programme did in each treated area, with an interval that holds for one area.
 
     The influence function of a single treated area is zero on its own row, so no clustered standard error exists for
-    it. The law of its error is taken from the areas that were not treated (:func:`pmg_eval.resample.placebo`).
+    it. The law of its error is taken from the areas that were not treated (:func:`pmg_eval.resample.placebo`): the row
+    for one treated area of :func:`pmg_eval.infer.default`.
 
     Parameters
     ----------
@@ -82,4 +85,6 @@ def effect_per_area(
     """
     need_panel(panel)
     bound = for_areas(estimator, panel, outcome)
-    return placebo(bound, panel, outcome, eligible=eligible, draws=draws, rng=rng, n_jobs=n_jobs)
+    areas = default(bound, panel, outcome, by="unit", eligible=eligible, draws=draws, rng=rng, n_jobs=n_jobs)
+    found: Estimate[Any] = replace(areas, details=None if areas.details is None else areas.details.law)
+    return found

@@ -17,8 +17,9 @@ from pmg_eval.estimate import Estimate, Influence, stack
 from pmg_eval.estimate.terms import REFERENCE
 from pmg_eval.evaluation._family import Family
 from pmg_eval.evaluation._figures import counted, effect, figure, interval
+from pmg_eval.infer import DefaultDetails
 from pmg_eval.panel import Panel
-from pmg_eval.resample import JackknifeDetails, placebo, placebo_in_time, randomize
+from pmg_eval.resample import JackknifeDetails, placebo, placebo_in_time
 from pmg_eval.resample._pool import pool_mask
 from pmg_eval.typing import Estimator
 
@@ -56,7 +57,7 @@ def all_checks(
     family: Family,
     anticipation: int,
     eligible: Sequence[Any] | None,
-    draws: int,
+    inference: DefaultDetails | None,
     rng: int,
     n_jobs: int,
     hull: pd.DataFrame,
@@ -70,7 +71,7 @@ def all_checks(
         _base_period(panel, outcome, family, anticipation),
         _leave_one_out(effects),
         _in_time(estimator, panel, outcome, anticipation, eligible, rng, n_jobs),
-        _randomization(effects, Overall(estimator), panel, outcome, eligible, draws, rng, n_jobs),
+        _randomization(inference),
         _hull(hull, no_hull),
         _concentration(effects, panel, eligible, bool(one)),
     ]
@@ -264,30 +265,21 @@ def _earlier(
         return placebo(estimator, before.with_cohort(fake), outcome, eligible=eligible, rng=rng, n_jobs=n_jobs)
 
 
-def _randomization(
-    effects: Estimate[Any],
-    overall: Overall,
-    panel: Panel,
-    outcome: str,
-    eligible: Sequence[Any] | None,
-    draws: int,
-    rng: int,
-    n_jobs: int,
-) -> Check:
+def _randomization(inference: DefaultDetails | None) -> Check:
+    """The randomization test of the policy, and whether another valid method contradicts the headline."""
     question = "Would such an effect appear if other areas had been chosen?"
     name = "randomization in the pool"
-    try:
-        test = randomize(overall, panel, outcome, eligible=eligible, draws=draws, rng=rng, n_jobs=n_jobs)
-    except (DesignError, NumericalError, InferenceError) as refused:
-        return Check(name, question, refused.what, "not possible")
-    finding = f"p = {test.p_value:.3f} ({test.distribution}; smallest attainable {test.p_min:.2g})"
-    headline = effects.where(group="overall").to_frame().iloc[0]["p_value"]
-    if not np.isfinite(headline):
-        return Check(name, question, finding, "pass" if test.p_min <= ALPHA else "attention")
-    mixed = (headline < ALPHA) != (test.p_value < ALPHA)
+    if inference is None:
+        return Check(name, question, "no inference is valid for this design", "not possible")
+    row = inference.tried.loc[inference.tried["method"] == "randomization in the pool"].iloc[0]
+    if not np.isfinite(row["p_value"]):
+        return Check(name, question, str(row["note"]), "not possible")
+    finding = f"p = {row['p_value']:.3f} ({row['note']}; smallest attainable {row['p_min']:.2g}"
+    finding += f", Monte-Carlo error {row['p_error']:.2g})" if row["p_error"] > 0 else ")"
+    mixed = inference.mixed()
     if mixed:
-        finding += f"; mixed evidence: the headline's p is {headline:.3f}"
-    return Check(name, question, finding, "attention" if mixed else "pass")
+        return Check(name, question, f"{finding}; {mixed}", "attention")
+    return Check(name, question, finding, "pass" if row["valid"] else "attention")
 
 
 def _concentration(effects: Estimate[Any], panel: Panel, eligible: Sequence[Any] | None, one: bool) -> Check:

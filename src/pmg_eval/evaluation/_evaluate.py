@@ -12,13 +12,14 @@ import pandas as pd
 
 from pmg_eval import did, recidivism, synth
 from pmg_eval._progress import tell
-from pmg_eval.errors import DesignError, InferenceError
+from pmg_eval.errors import DesignError
 from pmg_eval.estimate import Estimate, Provenance
 from pmg_eval.evaluation._areas import effect_per_area
 from pmg_eval.evaluation._beside import REFUSALS, area_table, areas_beside
 from pmg_eval.evaluation._checks import all_checks
 from pmg_eval.evaluation._door import need_evaluation
 from pmg_eval.evaluation._family import Family, family_of, not_counts
+from pmg_eval.evaluation._inference import inference
 from pmg_eval.evaluation._parts import ALL, GROUPS, Parts, differences, wave_table
 from pmg_eval.evaluation._result import Evaluation
 from pmg_eval.evaluation._synthetic import area_paths, hull_table
@@ -100,11 +101,12 @@ def evaluate(
 
     Notes
     -----
-    The headline is :func:`pmg_eval.did.imputation` with a jackknife over areas (t with the guard's degrees of freedom);
-    :func:`pmg_eval.did.group_time` and :func:`pmg_eval.synth.sdid` stand beside it, overall, per cohort and per area,
-    with the standard error of their difference. With one treated area there is no pooled standard error: its placebo
-    law is the headline, and :func:`pmg_eval.synth.classic` stands beside it too. The headline is never the estimator
-    with the smallest p-value.
+    The headline is :func:`pmg_eval.did.imputation` with the inference of :func:`pmg_eval.infer.default`: a jackknife
+    over areas or, with few of them, the pooled placebo law or the wider of the two; ``inference`` has all that was
+    tried. Effects by event time follow it; before the start they have the jackknife. :func:`pmg_eval.did.group_time`
+    and :func:`pmg_eval.synth.sdid` stand beside it, overall, per cohort and per area, with the standard error of their
+    difference. With one treated area its placebo law is the headline, and :func:`pmg_eval.synth.classic` stands beside
+    it too. The headline is never the estimator or the law with the smallest p-value.
     """
     need_evaluation(
         panel,
@@ -130,24 +132,27 @@ def evaluate(
     parts = Parts(partial(methods.headline, pretrend=True), tuple(methods.pooled.items()))
     # with one treated area the guard prints no standard error and says where to look
     whole = parts(panel, outcome) if one else jackknife(parts, panel, outcome, n_jobs=n_jobs)
-    effects = whole.where(group=list(GROUPS))
     difference = differences(whole, others)
     tell("evaluation", 2, STEPS)
     areas = _areas(methods.headline, panel, outcome, eligible, rng, n_jobs)
+    chosen_law = inference(
+        *(whole, areas, methods.headline, panel, outcome), eligible=eligible, draws=draws, rng=rng, n_jobs=n_jobs
+    )
+    effects = chosen_law.effects
     tell("evaluation", 3, STEPS)
     beside, refused = areas_beside(areas, methods.areas, panel, outcome, eligible=eligible, rng=rng, n_jobs=n_jobs)
     refused = {**methods.refused, **{f"{name} per area": why for name, why in refused.items()}}
     tell("evaluation", 4, STEPS)
     hull, no_hull = hull_table(panel, outcome, chosen, anticipation)
     checks = all_checks(
-        effects,
+        whole.where(group=list(GROUPS)),
         methods.headline,
         panel,
         outcome,
         family=chosen,
         anticipation=anticipation,
         eligible=eligible,
-        draws=draws,
+        inference=chosen_law.overall,
         rng=rng,
         n_jobs=n_jobs,
         hull=hull,
@@ -156,7 +161,7 @@ def evaluate(
     tell("evaluation", 5, STEPS)
     again = None if spells is None else _recidivism(spells, horizons)
     waves, facts = _facts(panel)
-    wave_agreement = wave_table(whole, difference, others)
+    wave_agreement = wave_table(whole, effects, difference, others)
     area_agreement = area_table(beside)
     first = headline(effects, areas, outcome, chosen)
     provenance = Provenance(
@@ -174,8 +179,9 @@ def evaluate(
         kind="one" if one else "many",
         effects=effects,
         areas=areas,
-        band=_band(effects, rng),
+        band=chosen_law.band,
         checks=checks,
+        inference=chosen_law.table,
         agreement=difference,
         agreement_table=_overall_rows(wave_agreement),
         wave_agreement=wave_agreement,
@@ -244,14 +250,6 @@ def _sources(*estimates: Estimate[Any]) -> dict[str, Any]:
 
 def _listed(eligible: Sequence[Any] | None) -> list[str] | None:
     return None if eligible is None else [str(unit) for unit in eligible]
-
-
-def _band(effects: Estimate[Any], rng: int) -> pd.DataFrame:
-    study = effects.where(group="event_time")
-    try:
-        return study.band(rng=rng)
-    except InferenceError:  # no term has a standard error: the pointwise frame says why in `status`
-        return study.to_frame()
 
 
 def _overall_rows(waves: pd.DataFrame) -> pd.DataFrame:

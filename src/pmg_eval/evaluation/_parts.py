@@ -85,13 +85,19 @@ def _pairs(terms: pd.DataFrame, mine: str, theirs: str) -> list[tuple[int, int, 
     return [(int(p), where[cohorts[p]], cohorts[p]) for p in first if cohorts[p] in where]
 
 
-def wave_table(whole: Estimate[Any], difference: Estimate[Any] | None, others: tuple[str, ...]) -> pd.DataFrame:
-    """One row per cohort (and ``"all"``) and estimator: its interval, and its distance to the headline in z."""
-    frame = whole.to_frame()
+def wave_table(
+    whole: Estimate[Any], effects: Estimate[Any], difference: Estimate[Any] | None, others: tuple[str, ...]
+) -> pd.DataFrame:
+    """One row per cohort (and ``"all"``) and estimator: its interval, and its distance to the headline in z.
+
+    The headline's intervals are those of ``effects``, the others' those of ``whole``.
+    """
+    frames = {False: whole.to_frame(), True: effects.to_frame()}
     gap = None if difference is None else difference.to_frame()
     rows = []
     for name in (HEADLINE, *others):
         for label in ("overall", "cohort") if name == HEADLINE else (name, f"{name} by cohort"):
+            frame = frames[name == HEADLINE]
             for _, row in frame.loc[frame["group"] == label].iterrows():
                 cohort = str(row["cohort"]) if label.endswith("cohort") else ALL
                 found = {"cohort": cohort, "estimator": name, **_numbers(row)}

@@ -17,7 +17,18 @@ from pmg_eval.estimate.terms import make_terms
 from pmg_eval.resample import PlaceboDetails
 
 SCHEMA = "pmg-eval-evaluation/1"
-TABLES = ("waves", "band", "checks", "agreement_table", "wave_agreement", "area_agreement", "hull", "paths", "truth")
+TABLES = (
+    "waves",
+    "band",
+    "checks",
+    "inference",
+    "agreement_table",
+    "wave_agreement",
+    "area_agreement",
+    "hull",
+    "paths",
+    "truth",
+)
 ESTIMATES = ("effects", "areas", "agreement", "recidivism")
 LABELS = {"effects": "group", "areas": "unit"}
 PLAIN = ("title", "outcome", "family", "kind", "headline")
@@ -33,13 +44,17 @@ class Evaluation:
     kind : {"many", "one"}
         Several treated areas, or one.
     effects : Estimate
-        Label ``group`` is ``"overall"``, ``"cohort"`` or ``"event_time"``; jackknife law where it exists.
+        Label ``group`` is ``"overall"``, ``"cohort"`` or ``"event_time"``, with the law that
+        :func:`pmg_eval.infer.default` chooses (before the start: the jackknife).
     areas : Estimate
         One row per treated area, placebo law.
     band : DataFrame
         Event-study rows with a simultaneous band.
     checks : DataFrame
         ``check, question, finding, verdict`` ("pass", "attention" or "not possible").
+    inference : DataFrame
+        What was tried for the overall effect (cohort ``"all"``) and per cohort: ``cohort, method, role, valid,
+        estimate, conf_low, conf_high, p_value, p_min, p_error, note``; empty when no method is valid.
     agreement : Estimate or None
         Other estimators minus the headline, overall (``cohort`` missing) and per cohort, with the joint standard
         error; ratios of ratios when the family is poisson.
@@ -79,6 +94,7 @@ class Evaluation:
     areas: Estimate[PlaceboDetails]
     band: pd.DataFrame
     checks: pd.DataFrame
+    inference: pd.DataFrame
     agreement: Estimate[Any] | None
     agreement_table: pd.DataFrame
     wave_agreement: pd.DataFrame
@@ -126,7 +142,8 @@ class Evaluation:
         for name in ESTIMATES:
             fields[name] = None if saved[name] is None else _labelled(rebuilt(saved[name]), name)
         for name in TABLES:
-            fields[name] = None if saved[name] is None else table_of(saved[name], row_columns(name))
+            rows = saved.get(name, [])  # files before a table was added lack it
+            fields[name] = None if rows is None else table_of(rows, row_columns(name))
         return cls(
             **fields,
             data=dict(saved["data"]),

@@ -18,7 +18,7 @@ MANY, SOME = 20, 6
 Method: TypeAlias = Callable[[], Any]
 Agreement = Literal["agree", "mixed", "alone"]
 COLUMNS = [
-    *("method", "role", "valid", "estimate", "conf_low", "conf_high", "p_value", "p_min", "p_error", "reason"),
+    *("method", "role", "valid", "estimate", "conf_low", "conf_high", "p_value", "p_min", "p_error", "note"),
 ]
 
 
@@ -39,8 +39,8 @@ class DefaultDetails:
     level : float
     tried : DataFrame
         One row per method and term: ``method, role`` ("headline" or "beside"), ``valid`` (for this number of areas),
-        ``estimate, conf_low, conf_high, p_value, p_min`` (smallest attainable), ``p_error`` (Monte-Carlo), ``reason``
-        (why it is not valid, or could not be had), and the labels of the terms.
+        ``estimate, conf_low, conf_high, p_value, p_min`` (smallest attainable), ``p_error`` (Monte-Carlo), ``note``
+        (why it is not valid or could not be had; of a randomization test, its distribution), and the labels of the terms.
     agreement : {"agree", "mixed", "alone"}
         Whether all valid methods lie on the same side of 5 %; ``"alone"`` when no other is valid.
     law : object
@@ -88,7 +88,7 @@ def row_of(
     words = {"jackknife": "jackknife", "placebo": "placebo law", "randomization": "randomization in the pool"}[name]
     head = {"method": words, "role": "headline" if chosen else "beside"}
     if found is None:
-        return pd.DataFrame([{**head, "valid": False, "reason": reason}]).reindex(columns=COLUMNS)
+        return pd.DataFrame([{**head, "valid": False, "note": reason}]).reindex(columns=COLUMNS)
     if isinstance(found, Test):
         able = found.p_min <= ALPHA
         return pd.DataFrame(
@@ -99,7 +99,7 @@ def row_of(
                     "p_value": found.p_value,
                     "p_min": found.p_min,
                     "p_error": found.p_error,
-                    "reason": "" if able else f"its smallest p is {found.p_min:.3g}",
+                    "note": found.distribution if able else f"its smallest p is {found.p_min:.3g}",
                 }
             ]
         ).reindex(columns=COLUMNS)
@@ -116,7 +116,7 @@ def _rows(
     repeats = len(law.errors) if isinstance(law, Draws) else 0
     error = np.sqrt(p_value * (1 - p_value) / repeats) if repeats else np.zeros(len(frame))
     why = _invalid(words, effective, frame)
-    labels = [name for name in ("cohort", "unit") if name in frame]
+    labels = [name for name in ("cohort", "unit") if name in frame and frame[name].notna().any()]
     return pd.DataFrame(
         {
             **{name: [value] * len(frame) for name, value in head.items()},
@@ -125,7 +125,7 @@ def _rows(
             "p_value": p_value,
             "p_min": p_min,
             "p_error": error,
-            "reason": why,
+            "note": why,
             **{name: frame[name].to_numpy() for name in labels},
         }
     )
@@ -150,7 +150,7 @@ def tried_table(rows: Sequence[pd.DataFrame]) -> pd.DataFrame:
     known = [row.reindex(columns=[*labels, *COLUMNS]).dropna(axis=1, how="all") for row in rows]
     table = pd.concat(known, ignore_index=True).reindex(columns=[*labels, *COLUMNS])
     table["valid"] = table["valid"].astype(bool)
-    table["reason"] = table["reason"].fillna("")
+    table["note"] = table["note"].fillna("")
     return table.sort_values("role", key=lambda role: role != "headline", kind="stable", ignore_index=True)
 
 

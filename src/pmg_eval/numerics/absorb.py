@@ -281,13 +281,17 @@ def _joint_weights(weight: Any, unit_total: Array) -> Array:
 
 def _components(joint: Array, present: NDArray[np.bool_]) -> Codes:
     """Connected components of the periods, -1 for absent ones. Units join through the periods they share."""
+    labels = np.full(present.shape[0], -1, dtype=np.int64)
+    if not present.any():
+        return labels
+    tied = joint[np.ix_(present, present)] > 0
+    if int(np.count_nonzero(tied, axis=1).max()) == tied.shape[0] - 1:  # one period is tied to all others
+        labels[present] = 0
+        return labels
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
 
-    labels = np.full(present.shape[0], -1, dtype=np.int64)
-    if present.any():
-        graph = csr_array((joint[np.ix_(present, present)] > 0).astype(np.int8))
-        labels[present] = connected_components(graph, directed=False)[1]
+    labels[present] = connected_components(csr_array(tied.astype(np.int8)), directed=False)[1]
     return labels
 
 

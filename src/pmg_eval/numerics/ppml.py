@@ -339,13 +339,19 @@ def _separated_by_effects(rows: _Rows) -> Mask:
 
 
 def _model(rows: _Rows) -> _Model:
+    unit_count, time_count = rows.by_unit(rows.w * rows.y), rows.by_time(rows.w * rows.y)
+    if rows.x.shape[1] == 0:
+        none = np.zeros(0, dtype=np.intp)
+        return _Model(
+            rows, rows.x, np.zeros((rows.n_units, 0)), np.zeros((rows.n_times, 0)), none, unit_count, time_count
+        )
     base = rows.elimination(rows.w)
     x_unit, x_time = base.solve(rows.x)
     centered = base.residualize(rows.x)
     length = np.sqrt(np.square(rows.x).T @ rows.w)
     dropped = factorize(centered, rows.w, reference=length).dropped
     kept = np.setdiff1d(np.arange(rows.x.shape[1]), dropped)
-    return _Model(rows, centered, x_unit, x_time, kept, rows.by_unit(rows.w * rows.y), rows.by_time(rows.w * rows.y))
+    return _Model(rows, centered, x_unit, x_time, kept, unit_count, time_count)
 
 
 def _refuse_separation(model: _Model) -> None:
@@ -413,9 +419,9 @@ def _newton(model: _Model, tol: float, max_iterations: int) -> _Optimum:
     target = max(tol, 8 * np.finfo(float).eps * np.sqrt(rows.y.shape[0]))
     for iteration in range(max_iterations + 1):
         two_way = rows.elimination(rows.w * mu)
-        x_within = two_way.residualize(x, refine=False)
+        x_within = two_way.residualize(x, refine=False) if len(model.kept) else x
         score = model.score(mu, x_within)
-        bread = factorize(x_within, rows.w * mu).bread
+        bread = factorize(x_within, rows.w * mu).bread if len(model.kept) else np.zeros((0, 0))
         if score <= target:
             return _Optimum(time_effect, coef, two_way, bread, iteration, score)
         # From the scores: the working residual y/mu - 1 of an event where almost none is expected has no digits left.

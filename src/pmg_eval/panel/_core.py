@@ -59,6 +59,14 @@ class Root:
             raise DataError("PMG-COLUMN-TYPE", f"column {name!r} is not numeric", fix="convert it to numbers first")
         return values
 
+    def with_column(self, name: Any, values: FloatArray) -> Root:
+        """The same table with other numbers (N,) in a column; whole numbers stay integers."""
+        integer = self.series(name).dtype.kind in "iu"
+        whole = integer and bool(np.isfinite(values).all()) and bool((values == np.rint(values)).all())
+        frame = self.frame.copy(deep=False)
+        frame[name] = values.astype(np.int64) if whole else values
+        return replace(self, frame=frame, _columns={**self._columns, name: frozen(values)})
+
     @property
     def unit_labels(self) -> pd.DataFrame:
         if "unit" not in self._labels:

@@ -58,6 +58,10 @@ class EvaluationLike(Protocol):
         """Columns ``check, question, finding, verdict``."""
 
     @property
+    def inference(self) -> pd.DataFrame:
+        """Columns ``cohort, method, role, valid, estimate, conf_low, conf_high, p_value, p_min, p_error, note``."""
+
+    @property
     def agreement(self) -> Estimate[Any] | None:
         """Differences between estimators, overall (``cohort`` missing or absent) and per wave."""
 

@@ -11,6 +11,7 @@ import pandas as pd
 from pmg_eval.estimate import Estimate
 from pmg_eval.report import _sections_agreement as agreed
 from pmg_eval.report import _sections_effects as effects
+from pmg_eval.report import _sections_inference as law
 from pmg_eval.report import _sections_recidivism as persons
 from pmg_eval.report import _sections_synth as synthetic
 from pmg_eval.report._beside import Beside, beside, beside_text
@@ -98,7 +99,14 @@ def overall(evaluation: EvaluationLike) -> Part | None:
         return None
     frame, measure = measured(part)
     truth = Truth.of(evaluation.truth).of_waves(frame)
-    found: Part = {"table": shown("overall", effects.wave_effects(part, truth)), "picture": None}
+    found: Part = {
+        "table": shown("overall", effects.wave_effects(part, truth)),
+        "picture": None,
+        "inference": None,
+        "sentence": law.inference_sentence(evaluation.inference) if len(evaluation.inference) else "",
+    }
+    if len(evaluation.inference):
+        found["inference"] = shown("inference", law.inference_table(evaluation.inference, part.scale))
     if len(part) > 2 and np.isfinite(part.values).any():
         caption = f"Effect over all waves and per wave. {_lines(frame)}"
         found["picture"] = picture(

@@ -12,6 +12,7 @@ from pmg_eval.estimate import Estimate, Influence, Provenance
 from pmg_eval.estimate.scales import ScaleName
 from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
+from pmg_eval.resample._area_cells import Cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,8 @@ class AreaEffects:
         All areas came from one fit of an estimator with unit labels.
     pre_rmspe, post_rmspe : (k,) float or None
         Root mean squared gap before and after the start, from estimators whose ``details.fit`` has them.
+    cells : Cells or None
+        The same period by period, when asked for.
     """
 
     units: pd.Index[Any]
@@ -47,6 +50,7 @@ class AreaEffects:
     share: Array
     pre_rmspe: Array | None = None
     post_rmspe: Array | None = None
+    cells: Cells | None = None
 
 
 def sizes(panel: Panel, units: pd.Index[Any], cohort: Array, estimate_weight: Array, scale: ScaleName) -> Array:
@@ -89,6 +93,36 @@ def joint(units: Estimate[Any], panel: Panel) -> AreaEffects:
         True,
         units.provenance,
         [str(why) for why in units.terms["status"]],
+        shares(panel, position),
+    )
+
+
+def summed(first: Estimate[Any], panel: Panel) -> AreaEffects:
+    """Values, weights and sizes of ``joint``, and nothing else: all that a placebo is asked for, much faster."""
+    terms = first.terms
+    unit = panel.units.get_indexer(pd.Index(terms["unit"].array))
+    after = (unit >= 0) & ((terms["event_time"] >= 0).to_numpy(dtype=bool) if "event_time" in terms else True)
+    weight = terms["weight"].to_numpy(dtype=np.float64) if "weight" in terms else np.ones(len(terms))
+    usable = after & np.isfinite(first.values) & (weight > 0)
+    unit, weight = unit[usable], weight[usable]
+    total = np.bincount(unit, weight, minlength=panel.n_units)
+    position = np.flatnonzero(total > 0)
+    size = np.asarray(total[position], dtype=np.float64)
+    values = np.bincount(unit, weight * first.values[usable], minlength=panel.n_units)[position] / size
+    labels, cohort = panel.units[position], panel.cohort[position]
+    return AreaEffects(
+        labels,
+        values,
+        cohort,
+        sizes(panel, labels, cohort, size, first.scale),
+        size,
+        0,
+        None,
+        first.scale,
+        "",
+        True,
+        first.provenance,
+        [""] * len(position),
         shares(panel, position),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from pmg_eval.estimate import Estimate, Influence, Rows, independent
 from pmg_eval.panel import Panel
 from pmg_eval.panel._door import need_panel
 from pmg_eval.resample._align import aligned, label_keys
+from pmg_eval.resample._checkpoint import job_key
 from pmg_eval.resample._tasks import run
 from pmg_eval.typing import Estimator
 
@@ -46,7 +48,13 @@ class JackknifeDetails:
 
 
 def jackknife(
-    estimator: Estimator, panel: Panel, outcome: str, *, cluster: str | None = None, n_jobs: int = 1
+    estimator: Estimator,
+    panel: Panel,
+    outcome: str,
+    *,
+    cluster: str | None = None,
+    n_jobs: int = 1,
+    checkpoint: str | Path | None = None,
 ) -> Estimate[JackknifeDetails]:
     r"""Leave each unit (or cluster) out and estimate again.
 
@@ -68,6 +76,8 @@ def jackknife(
         cross-sections need one.
     n_jobs : int
         Processes; the result does not depend on it.
+    checkpoint : path, optional
+        File from which an interrupted run continues (see docs/inference/checkpoints.md).
 
     Returns
     -------
@@ -78,6 +88,8 @@ def jackknife(
     ------
     DesignError
         Fewer than three clusters.
+    DataError
+        PMG-CHECKPOINT: the checkpoint belongs to another job or is damaged.
 
     Assumes
     -------
@@ -115,7 +127,10 @@ def jackknife(
         except (DesignError, InferenceError, NumericalError, DataError):
             return np.full(len(keys), np.nan)  # shows as a NaN standard error with the reason in `status`
 
-    replicates = np.array(run(without, range(count), n_jobs, f"jackknife over {cluster or 'unit'}s"))
+    what = f"jackknife over {cluster or 'unit'}s"
+    key = None if checkpoint is None else job_key(estimator, panel, outcome, {"cluster": cluster}, None)
+    found = run(without, range(count), n_jobs, what, checkpoint=checkpoint, key=key)
+    replicates = np.array(found, dtype=np.float64)
     psi = np.sqrt(count * (count - 1)) * (replicates.mean(axis=0) - replicates)
     reference = (full.terms["status"] == "reference").to_numpy()
     psi[:, reference] = 0.0

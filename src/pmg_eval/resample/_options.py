@@ -43,6 +43,11 @@ def by_unit(estimator: Estimator) -> Estimator:
     return _with(estimator, weights="unit") if {"donors", "weights"} <= _parameters(estimator) else estimator
 
 
+def bare(estimator: Estimator) -> Estimator:
+    """The estimator of effects alone, without terms for the periods before."""
+    return _with(estimator, pretrend=False) if "pretrend" in _parameters(estimator) else estimator
+
+
 def against_others(estimator: Estimator) -> Estimator:
     """The estimator of in-space placebos."""
     return _with(by_unit(estimator), donors="others")

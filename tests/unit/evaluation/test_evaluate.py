@@ -44,11 +44,10 @@ def group(found: pe.Evaluation, name: str) -> pe.Estimate:
 # --- every number equals a direct call ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "average"), [("overall", {}), ("cohort", {"by": "cohort"}), ("event_time", {"by": "event_time"})]
-)
-def test_effects_of_a_rate(rates, name: str, average: dict) -> None:
+def test_event_times_have_the_jackknife_before_and_the_placebo_law_after(rates) -> None:
     panel, found = rates
+    name, average = "event_time", {"by": "event_time"}
+    cells = resample.placebo(partial(did.imputation, pretrend=False), panel, "rate", by="cell", rng=5)
 
     def direct(panel: pe.Panel, outcome: str) -> pe.Estimate:
         return did.imputation(panel, outcome).average(**average)
@@ -56,10 +55,30 @@ def test_effects_of_a_rate(rates, name: str, average: dict) -> None:
     want = resample.jackknife(direct, panel, "rate")
     part = group(found, name)
     assert_allclose(part.values, want.values, rtol=1e-12)
-    mine, theirs = part.to_frame(), want.to_frame()
+    mine, theirs, after = part.to_frame(), want.to_frame(), (part.terms["event_time"] >= 0).to_numpy(dtype=bool)
     for column in ("std_error", "statistic", "p_value", "conf_low", "conf_high", "df"):
-        assert_allclose(mine[column], theirs[column], rtol=1e-8, err_msg=column)
+        assert_allclose(mine[column][~after], theirs[column][~after], rtol=1e-8, err_msg=column)
+    pooled = cells.average(by="event_time").to_frame()
+    for column in ("std_error", "p_value", "conf_low", "conf_high"):
+        assert_allclose(mine[column][after], pooled[column], rtol=1e-9, err_msg=column)
     assert mine["n_treated"].tolist() == theirs["n_treated"].tolist()
+
+
+def test_few_areas_have_the_pooled_placebo_law(rates, events) -> None:
+    """Seven areas: the wider of two; a cohort of few: the placebo law of its areas."""
+    panel, found = rates
+    areas = pe.effect_per_area(panel, "rate", estimator=partial(did.imputation, pretrend=False), rng=5)
+    part, want = group(found, "cohort").to_frame(), areas.average(by="cohort").to_frame()
+    for column in ("estimate", "std_error", "p_value", "conf_low", "conf_high"):
+        assert_allclose(part[column], want[column], rtol=1e-9, err_msg=column)
+    overall = group(found, "overall").to_frame().iloc[0]
+    tried = found.inference.loc[found.inference["cohort"] == "all"]
+    both = tried.loc[tried["method"].isin(["jackknife", "placebo law"])]
+    assert overall["conf_high"] - overall["conf_low"] == (both["conf_high"] - both["conf_low"]).max()
+    panel, found = events
+    areas = pe.effect_per_area(panel, "suspects", estimator=partial(did.imputation, anticipation=1))
+    part, want = group(found, "cohort").to_frame(), areas.average(by="cohort").to_frame()
+    assert_allclose(part["conf_high"], want["conf_high"], rtol=1e-9)
 
 
 def test_effects_of_counts(events) -> None:
@@ -72,7 +91,8 @@ def test_effects_of_counts(events) -> None:
     part = group(found, "cohort")
     assert found.effects.scale == "log"
     assert_allclose(part.values, want.values, rtol=1e-10)
-    assert_allclose(part.to_frame()["conf_high"], want.to_frame()["conf_high"], rtol=1e-8)
+    beside = found.inference.loc[(found.inference["method"] == "jackknife") & (found.inference["cohort"] != "all")]
+    assert_allclose(beside["conf_high"], want.to_frame()["conf_high"], rtol=1e-8)
 
 
 def test_areas(rates, events) -> None:
@@ -117,7 +137,10 @@ def test_agreement_is_the_joint_jackknife_of_two_estimators(rates, events) -> No
 def test_band_is_the_band_of_the_event_study(rates) -> None:
     _, found = rates
     study = group(found, "event_time")
-    assert_frame_equal(found.band, study.band(rng=5))
+    before = study.where(event_time=slice(None, -1))
+    assert_allclose(found.band["conf_high"][: len(before)], before.band(rng=5)["conf_high"], rtol=1e-8)
+    with pytest.raises(InferenceError, match="laws of different kinds"):
+        study.band(rng=5)
     frame = study.to_frame()
     known = frame["conf_low"].notna()
     assert (found.band["conf_low"][known] <= frame["conf_low"][known]).all()
@@ -283,12 +306,17 @@ def test_a_family_that_was_bound_stays() -> None:
 
 
 def test_one_treated_area() -> None:
-    """No pooled standard error; the area has its placebo interval; the words say so."""
+    """The pooled effect is that of the area, with its placebo law; the words say so."""
     found = few(panel_of(staggered(n=26, periods=7, starts={2005: 1}, effect=9.0)))
     overall = group(found, "overall").to_frame().iloc[0]
     assert np.isfinite(overall["estimate"])
-    assert overall[["std_error", "p_value", "conf_low"]].isna().all()
-    assert "effect_per_area" in overall["status"]
+    area = found.areas.to_frame().iloc[0]
+    assert_allclose(
+        overall[["p_value", "conf_low", "conf_high"]].astype(float),
+        area[["p_value", "conf_low", "conf_high"]].astype(float),
+    )
+    study = group(found, "event_time").to_frame()
+    assert study["conf_low"].notna().tolist() == (study["event_time"] >= 0).tolist()
     assert len(found.areas) == 1
     assert found.areas.to_frame()["conf_low"][0] > 0
     assert_allclose(found.areas.values[0], overall["estimate"])
@@ -302,17 +330,21 @@ def test_one_treated_area() -> None:
 def test_two_treated_areas_in_one_wave() -> None:
     found = few(panel_of(staggered(n=26, periods=7, starts={2005: 2})))
     overall = group(found, "overall").to_frame().iloc[0]
-    assert overall["df"] == 1
-    assert overall["conf_high"] - overall["conf_low"] > 20 * overall["std_error"]
+    assert overall["method"].startswith("pooled placebo law")
+    tried = found.inference.loc[found.inference["cohort"] == "all"].set_index("method")
+    assert not tried.loc["jackknife", "valid"]
+    assert "no power" in tried.loc["jackknife", "note"]
+    assert tried.loc["jackknife", "conf_high"] - tried.loc["jackknife", "conf_low"] > 20 * overall["std_error"]
     assert problems(json.loads(found.to_json()), "evaluation") == []
 
 
-def test_a_wave_of_one_area_stays_with_its_status() -> None:
+def test_a_wave_of_one_area_has_its_placebo_law() -> None:
     found = few(panel_of(staggered(n=26, periods=7, starts={2004: 4, 2005: 1})))
     frame = group(found, "cohort").to_frame()
     assert frame["cohort"].tolist() == [2004, 2005]
-    assert frame["conf_low"].notna().tolist() == [True, False]
-    assert frame["status"][1] != ""
+    assert frame["conf_low"].notna().all()
+    area = found.areas.where(cohort=2005).to_frame()
+    assert_allclose(frame["conf_high"][1], area["conf_high"][0])
     assert found.areas.to_frame()["conf_low"].notna().all()
 
 

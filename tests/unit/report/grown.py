@@ -69,6 +69,23 @@ def wave_agreement(scale: ScaleName) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def inference(scale: ScaleName) -> pd.DataFrame:
+    """A headline, a method that agrees, one that does not, and one that is not valid."""
+    one = 1.0 if scale == "log" else 0.0
+    unit = 1.0 if scale == "log" else 20.0
+    head = {"cohort": "all", "estimate": one - 0.09 * unit, "p_min": 0.0, "p_error": 0.0, "valid": True, "note": ""}
+    ends = {"conf_low": one - 0.16 * unit, "conf_high": one - 0.02 * unit}
+    none = {"estimate": np.nan, "conf_low": np.nan, "conf_high": np.nan}
+    rows = [
+        head | ends | {"method": "jackknife", "role": "headline", "p_value": 0.013},
+        head | ends | {"method": "placebo law", "role": "beside", "p_value": 0.021, "p_min": 0.00005},
+        head | none | {"method": "randomization in the pool", "role": "beside", "p_value": 0.07, "p_min": 0.002},
+        head | ends | {"cohort": "2023", "method": "placebo law", "role": "headline", "p_value": 0.4},
+        head | none | {"cohort": "2023", "method": "jackknife", "role": "beside", "p_value": 0.5, "valid": False},
+    ]
+    return pd.DataFrame(rows)
+
+
 def hull(names: Sequence[Any]) -> pd.DataFrame:
     """Some areas can be imitated, some in more than one way."""
     inside = np.array([i % 3 > 0 for i in range(len(names))])

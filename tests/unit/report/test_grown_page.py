@@ -20,6 +20,7 @@ from pmg_eval.report._sections_agreement import (
     wave_agreement_table,
 )
 from pmg_eval.report._sections_effects import area_table, event_table, wave_effects
+from pmg_eval.report._sections_inference import inference_sentence, inference_table
 from pmg_eval.report._sections_recidivism import horizons_table, recidivism_notes
 from pmg_eval.report._sections_synth import hull_sentence, hull_table
 from pmg_eval.report._tables import Cell, Table
@@ -378,3 +379,17 @@ def test_persons_have_their_provenance_on_the_page(built: Any) -> None:
     read = Read(report.html(replace(built, recidivism=noted)))
     assert "recidivism.kaplan_meier" in read.words
     assert "3 persons without a date <i>" in read.words
+
+
+def test_the_methods_that_were_tried_stand_beside_the_effect(built) -> None:
+    tried = grown.inference("log")
+    said = inference_sentence(tried)
+    assert "comes from the jackknife" in said
+    assert "mixed: randomization in the pool lies on the other side" in said
+    assert "same side" in inference_sentence(tried.loc[tried["method"] != "randomization in the pool"])
+    assert "No other method is valid" in inference_sentence(tried.iloc[:1])
+    html = inference_table(tried, "log").html()
+    assert html.count("not valid here") == 1
+    assert "All waves" in html
+    page = str(report.html(built))
+    assert "How sure: the methods that were tried" in page

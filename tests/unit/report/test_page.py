@@ -232,6 +232,7 @@ def test_hostile_words_everywhere(evaluation: Build, payloads: tuple[str, ...]) 
 
 
 EMPTY = {
+    "inference": pd.DataFrame(),
     "wave_agreement": pd.DataFrame(),
     "area_agreement": pd.DataFrame(),
     "hull": pd.DataFrame(),

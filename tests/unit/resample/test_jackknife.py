@@ -9,9 +9,11 @@ from numpy.testing import assert_allclose
 
 import pmg_eval as pe
 from _shared import dataset, needs_shared, reference
-from pmg_eval import did, resample
+from laws.valid_data import table as valid
+from pmg_eval import did, resample, synth  # noqa: F401  (they register)
 from pmg_eval.errors import DataError, DesignError
 from pmg_eval.estimate import Estimate, fit_linear
+from pmg_eval.registry import REGISTRY
 from unit.resample.panels import counts, panel_of, staggered
 
 
@@ -198,3 +200,50 @@ def test_units_that_the_missing_policy_drops_are_not_left_out_once_more() -> Non
     complete = resample.jackknife(overall, panel_of(table[table["area"] != "a010"]), "rate")
     assert found.uncertainty.n == complete.uncertainty.n == 15
     assert_allclose(found.se, complete.se)
+
+
+@pytest.mark.filterwarnings(r"ignore:\[PMG-(NON-UNIQUE|FEW-DONORS)\]")
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_every_registered_estimator_without_each_cluster(name: str) -> None:
+    """Law 49: the jackknife over a label is re-estimation on tables without its rows, for every estimator."""
+    entry = REGISTRY[name]
+    frame = valid(entry.data, 3).assign(block=lambda d: "b" + (d["unit"] % 4).astype(str))
+
+    def panel(frame: pd.DataFrame) -> pe.Panel:
+        roles = {"exposure": "people"} if entry.data == "counts" else {}
+        columns = {"unit": "unit", "time": "year", "cohort": "start", "weight": "weight", "cluster": "block"}
+        return pe.Panel(frame, never=0, **columns, **roles)
+
+    def average(panel: pe.Panel, outcome: str) -> Estimate:
+        return entry(panel, outcome).average()
+
+    found = resample.jackknife(average, panel(frame), "y", cluster="block")
+    blocks = sorted(frame["block"].unique())
+    want = np.array([average(panel(frame[frame["block"] != block]), "y").values for block in blocks])
+    assert found.details.leave_one_out.index.tolist() == blocks
+    assert_allclose(found.details.leave_one_out, want, rtol=1e-9, atol=1e-12)
+    assert_allclose(found.cov(), cv3(want), rtol=1e-7)
+
+
+def test_interrupted_and_resumed(tmp_path) -> None:
+    panel = panel_of(staggered(n=12, periods=5, starts={2003: 4}))
+    stops = tmp_path / "stops"
+    stops.write_text("")
+
+    def interrupted(panel: pe.Panel, outcome: str) -> Estimate:
+        done = len(stops.read_text())
+        stops.write_text("x" * (done + 1))
+        if done in (4, 5, 9):
+            raise KeyboardInterrupt
+        return overall(panel, outcome)
+
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            resample.jackknife(interrupted, panel, "rate", checkpoint=tmp_path / "c")
+    found = resample.jackknife(interrupted, panel, "rate", checkpoint=tmp_path / "c")
+    once = resample.jackknife(overall, panel, "rate")
+    assert found.details.leave_one_out.to_numpy().tobytes() == once.details.leave_one_out.to_numpy().tobytes()
+    assert found.to_json() == once.to_json()
+    with pytest.raises(DataError, match="the estimator"):
+        resample.jackknife(overall, panel, "rate", checkpoint=tmp_path / "c")
+    assert len(stops.read_text()) == 18  # twelve units, the panel itself four times, two replicates that stopped

@@ -13,7 +13,7 @@ from pmg_eval import did, resample
 from pmg_eval.errors import DataError, DesignError, NumericalError, PmgEvalWarning
 from pmg_eval.estimate import Estimate
 from pmg_eval.resample._area import area_effects, control_error
-from pmg_eval.resample._placebo import fit_variance
+from pmg_eval.resample._placebo_law import fit_variance
 from unit.estimate.made import by_covariance
 from unit.resample.panels import counts, panel_of, staggered
 

@@ -16,7 +16,7 @@ import pmg_eval as pe
 from pmg_eval import did, resample, synth
 from pmg_eval.errors import DesignError, PmgEvalWarning
 from pmg_eval.estimate import Estimate
-from pmg_eval.resample import _area
+from pmg_eval.resample import _area_placebos
 from pmg_eval.resample._area_effects import joint, without_law
 from pmg_eval.resample._options import against_others, by_unit, enumerates, named_donors
 from unit.resample.panels import counts, panel_of, staggered
@@ -119,18 +119,18 @@ def test_named_donors_are_the_placebos(panel: pe.Panel) -> None:
 def test_same_bits_whatever_the_number_of_processes_and_of_calls(
     monkeypatch: pytest.MonkeyPatch, panel: pe.Panel
 ) -> None:
-    monkeypatch.setattr(_area, "_AT_ONCE", 15)
+    monkeypatch.setattr(_area_placebos, "_AT_ONCE", 15)
     one, two = (quiet(keep, panel, "rate", n_jobs=n) for n in (1, 2))
     assert one.to_json() == two.to_json()
     assert np.array_equal(one.uncertainty.errors, two.uncertainty.errors)
-    monkeypatch.setattr(_area, "_AT_ONCE", 100)
+    monkeypatch.setattr(_area_placebos, "_AT_ONCE", 100)
     assert_allclose(quiet(keep, panel, "rate").uncertainty.errors, one.uncertainty.errors, rtol=1e-9, atol=1e-12)
 
 
 def test_progress_is_told_while_placebos_are_computed(monkeypatch: pytest.MonkeyPatch, panel: pe.Panel) -> None:
     from pmg_eval._progress import listening
 
-    monkeypatch.setattr(_area, "_AT_ONCE", 20)
+    monkeypatch.setattr(_area_placebos, "_AT_ONCE", 20)
     seen: list[tuple[str, int, int]] = []
     with listening(lambda what, done, total: seen.append((what, done, total))):
         quiet(keep, panel, "rate")

@@ -1,0 +1,202 @@
+"""The certificate: what was run, where, and how it came out."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib import metadata
+from typing import Any
+
+from pmg_eval._version import __version__
+from pmg_eval.estimate.serialize import jsonable
+from pmg_eval.verify import _castle, _hand_did, _hand_inference, _hand_recidivism, _hand_synth, _reference, _stored
+from pmg_eval.verify._case import Case, Checked, check
+from pmg_eval.verify._files import Installation, installation
+
+SCHEMA = "pmg-eval-certificate/1"
+_PACKAGES = (
+    "numpy",
+    "pandas",
+    "scipy",
+    "statsmodels",
+    "linearmodels",
+    "scikit-learn",
+    "formulaic",
+    "narwhals",
+    "joblib",
+)
+_EXTRAS = ("causaldata", "numba", "jinja2", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Outcome of the verification of one installation.
+
+    Attributes
+    ----------
+    date : str
+        ISO 8601, UTC.
+    version : str
+        Of pmg_eval.
+    system, versions : dict of str to str
+        Platform; packages.
+    files : Installation
+    cases : tuple of Checked
+    """
+
+    date: str
+    version: str
+    system: dict[str, str]
+    versions: dict[str, str]
+    files: Installation
+    cases: tuple[Checked, ...]
+
+    @property
+    def failed(self) -> tuple[Checked, ...]:
+        """Cases outside their tolerance."""
+        return tuple(case for case in self.cases if case.status == "fail")
+
+    @property
+    def passed(self) -> bool:
+        """Whether no file is changed and no case has failed."""
+        return self.files.status != "changed" and not self.failed
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of cases by outcome."""
+        found = Counter(case.status for case in self.cases)
+        return {"pass": found["pass"], "fail": found["fail"], "skipped": found["skipped"]}
+
+    @property
+    def digest(self) -> str:
+        """Hash of the computed numbers to nine significant digits: equal on machines that agree."""
+        done = [case for case in self.cases if case.got]
+        lines = [
+            f"{case.id} {name} {value:.8e}" for case in done for name, value in zip(case.names, case.got, strict=True)
+        ]
+        return sha256("\n".join(lines).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able values; the schema is ``certificate-1.json`` beside this module."""
+        return {
+            "schema": SCHEMA,
+            "passed": self.passed,
+            "date": self.date,
+            "version": self.version,
+            "system": self.system,
+            "versions": self.versions,
+            "seeds": {"simulator": _stored.SEED},
+            "counts": self.counts,
+            "seconds": round(sum(case.seconds for case in self.cases), 3),
+            "digest": self.digest,
+            "files": {
+                "status": self.files.status,
+                "reason": self.files.reason,
+                "compared": self.files.compared,
+                "problems": list(self.files.problems),
+                "digest": self.files.digest,
+                "sha256": self.files.hashes,
+            },
+            "cases": [_entry(case) for case in self.cases],
+        }
+
+    def to_json(self) -> str:
+        """Text of :meth:`to_dict`."""
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def to_html(self) -> str:
+        """A page that needs nothing else and runs no script."""
+        from pmg_eval.verify._page import page
+
+        return page(self)
+
+
+def _entry(case: Checked) -> dict[str, Any]:
+    got = case.got or (None,) * len(case.names)
+    numbers = [
+        {
+            "name": name,
+            "expected": jsonable(expected),
+            "exact": exact or None,
+            "got": None if value is None else jsonable(value),
+        }
+        for name, expected, exact, value in zip(case.names, case.expected, case.exact, got, strict=True)
+    ]
+    return {
+        "id": case.id,
+        "kind": case.kind,
+        "what": case.what,
+        "source": case.source,
+        "status": case.status,
+        "reason": case.reason,
+        "digits": jsonable(case.digits),
+        "tolerance": case.tolerance,
+        "seconds": round(case.seconds, 4),
+        "numbers": numbers,
+    }
+
+
+def shipped() -> tuple[Case, ...]:
+    """All cases of this version."""
+    by_hand = (*_hand_did.CASES, *_hand_recidivism.CASES, *_hand_synth.CASES, *_hand_inference.CASES)
+    return (*by_hand, *_reference.cases(), *_castle.cases(), *_stored.cases())
+
+
+def certify(
+    own: Sequence[Case] = (), *, cases: Iterable[Case] | None = None, tell: Callable[[Checked], None] | None = None
+) -> Certificate:
+    """Check the files and run every case.
+
+    Parameters
+    ----------
+    own : sequence of Case
+        Cases to add (:func:`pmg_eval.verify.read`).
+    cases : iterable of Case, optional
+        Instead of the shipped ones.
+    tell : callable, optional
+        Is given each case when it is done.
+
+    Returns
+    -------
+    Certificate
+
+    Examples
+    --------
+    >>> from pmg_eval import verify
+    >>> found = verify.certify(cases=[case for case in verify.shipped() if case.id == "did/two-by-two"])
+    >>> found.passed, found.cases[0].digits
+    (True, 15.0)
+    """
+    done = []
+    for case in (*(shipped() if cases is None else cases), *own):
+        done.append(check(case))
+        if tell is not None:
+            tell(done[-1])
+    return Certificate(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=__version__,
+        system={
+            "python": platform.python_version(),
+            "implementation": platform.python_implementation(),
+            "system": platform.system(),
+            "release": platform.release(),
+            "machine": platform.machine(),
+        },
+        versions=_versions(),
+        files=installation(),
+        cases=tuple(done),
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in (*_PACKAGES, *_EXTRAS):
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
