@@ -180,7 +180,7 @@ def _all_areas(known: Sequence[tuple[Scenario, Stored]]) -> str:
     if not rows:
         return ""
     return (
-        "**The comparison group decides.** Under the city shock the default *compared with all areas* covers: "
+        "**Another comparison group.** Compared with *all* areas the default covers under the city shock (power): "
         + "; ".join(rows)
         + ".\n"
     )

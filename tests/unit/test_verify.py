@@ -83,8 +83,13 @@ def test_wide_tolerances_are_few(certificate: Certificate) -> None:
     """Each with its reason beside it in the sources."""
     wide = {case.id for case in certificate.cases if case.tolerance > 1e-8}
     assert wide == {
-        "synth/conformal", "reference/bcg-profile", "reference/honest-flci", "reference/honest-conditional", "reference/texas-gaps", "reference/texas-jackknife-plus"
-    }  # fmt: skip
+        "synth/conformal",
+        "reference/bcg-profile",
+        "reference/honest-flci",
+        "reference/honest-conditional",
+        "reference/texas-gaps",
+        "reference/texas-jackknife-plus",
+    }
 
 
 def test_published_numbers_are_among_them() -> None:

@@ -20,6 +20,7 @@ from pmg_eval.evaluation._checks import all_checks
 from pmg_eval.evaluation._door import need_evaluation
 from pmg_eval.evaluation._family import Family, family_of, not_counts
 from pmg_eval.evaluation._inference import inference
+from pmg_eval.evaluation._league import league
 from pmg_eval.evaluation._parts import ALL, GROUPS, Parts, differences, wave_table
 from pmg_eval.evaluation._result import Evaluation
 from pmg_eval.evaluation._synthetic import area_paths, hull_table
@@ -163,6 +164,7 @@ def evaluate(
     waves, facts = _facts(panel)
     wave_agreement = wave_table(whole, effects, difference, others)
     area_agreement = area_table(beside)
+    together, spread = league(areas, rng)
     first = headline(effects, areas, outcome, chosen)
     provenance = Provenance(
         estimator="evaluate",
@@ -186,6 +188,7 @@ def evaluate(
         agreement_table=_overall_rows(wave_agreement),
         wave_agreement=wave_agreement,
         area_agreement=area_agreement,
+        league=together,
         hull=hull,
         paths=area_paths(panel, outcome, chosen, anticipation),
         recidivism=again,
@@ -193,7 +196,7 @@ def evaluate(
         waves=waves,
         data=facts,
         headline=first,
-        summary=summary(first, wave_agreement, area_agreement, checks, chosen, again, truth),
+        summary=summary(first, wave_agreement, area_agreement, checks, chosen, again, truth, spread),
         caveats=caveats(checks, areas, panel, refused, not_counts(panel, outcome) if family is None else ""),
         provenance=provenance,
     )

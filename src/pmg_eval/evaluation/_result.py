@@ -18,16 +18,8 @@ from pmg_eval.resample import PlaceboDetails
 
 SCHEMA = "pmg-eval-evaluation/1"
 TABLES = (
-    "waves",
-    "band",
-    "checks",
-    "inference",
-    "agreement_table",
-    "wave_agreement",
-    "area_agreement",
-    "hull",
-    "paths",
-    "truth",
+    *("waves", "band", "checks", "inference", "agreement_table", "wave_agreement", "area_agreement", "league"),
+    *("hull", "paths", "truth"),
 )
 ESTIMATES = ("effects", "areas", "agreement", "recidivism")
 LABELS = {"effects": "group", "areas": "unit"}
@@ -65,6 +57,10 @@ class Evaluation:
         ``"all"`` is the overall effect.
     area_agreement : DataFrame
         ``unit, cohort, estimator, estimate, conf_low, conf_high, p_value, z, status``.
+    league : DataFrame
+        Areas together, from the smallest effect: ``unit, cohort, estimate, conf_low, conf_high, p_value, p_adjusted``
+        (Romano-Wolf), ``shrunk, shrunk_low, shrunk_high`` (robust empirical Bayes), ``rank, rank_low, rank_high`` (hold
+        for all areas at once), ``note``; empty for fewer than three areas.
     hull : DataFrame
         ``unit, cohort, inside, unique, low, high, distance, n_pre``.
     paths : DataFrame
@@ -99,6 +95,7 @@ class Evaluation:
     agreement_table: pd.DataFrame
     wave_agreement: pd.DataFrame
     area_agreement: pd.DataFrame
+    league: pd.DataFrame
     hull: pd.DataFrame
     paths: pd.DataFrame
     recidivism: Estimate[Any] | None

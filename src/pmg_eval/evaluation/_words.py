@@ -93,9 +93,10 @@ def summary(
     family: str,
     recidivism: Estimate[Any] | None,
     truth: pd.DataFrame | None,
+    spread: str = "",
 ) -> tuple[str, ...]:
     """The finding for a reader without statistics: what was found, whether methods agree, what to watch."""
-    found = [first, *_methods(waves, areas, family), _design(checks)]
+    found = [first, *_methods(waves, areas, family), spread, _design(checks)]
     if recidivism is not None:
         found.append(_again(recidivism))
     if truth is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from functools import cache
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from pmg_eval.infer._honest_system import broken_before, identified
 from pmg_eval.numerics.rows import Array
 
 Method = Literal["Conditional", "C-LF", "FLCI"]
+GRID = 1_000
 BEYOND = 8  # how far past the largest strength the breakdown value is looked for
 _PARTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -34,7 +35,7 @@ def honest(
     level: float = 0.95,
     guard: bool = True,
     reference: int | None = None,
-    grid: int | Sequence[float] | Array = 1_000,
+    grid: int | Sequence[float] | Array = GRID,
     draws: int = 10_000,
     rng: int | np.random.Generator = 0,
 ) -> Sensitivity:
@@ -69,7 +70,8 @@ def honest(
         Event time of the reference period, where no term has the status ``"reference"``.
     grid : int or array
         Points of the grid on which sets are searched, whose ends are then refined to a millionth of a standard error.
-        An array of effects: the smallest and largest of them that are not rejected, as the reference package does.
+        An array of effects: the smallest and largest of them that are not rejected, as the reference package does (the
+        breakdown value is that of the refined sets).
     draws : int
         Draws behind the least-favorable critical value.
     rng : int or Generator
@@ -82,7 +84,8 @@ def honest(
         sampling error), ``conf_error`` (how far the ends move with one standard error of the simulated critical value),
         ``method, status``. The first row, ``method="original"``, is the interval under parallel trends. For ratios all
         of these are ratios; the strength of ``Smoothness`` is in log points, and averages are geometric.
-        ``breakdown``: NaN when no effect is outside every interval up to eight times the largest strength.
+        ``breakdown``: NaN when no effect is outside every interval up to eight times the largest strength; its
+        Monte-Carlo error is in ``provenance.notes``.
 
     Raises
     ------
@@ -97,10 +100,10 @@ def honest(
     Notes
     -----
     Assumes: (1) coefficients are jointly normal with the covariance of the estimate, taken as known (probe: enough
-    areas, ``resample.jackknife``); (2) the restriction. The data cannot prove it, only contradict it: say before looking
-    why trends should not diverge faster than they did; (3) no effect before the (anticipated) start; (4) one difference
-    in trends for all cohorts of an average. Pre-periods that rest on fewer than five treated areas (where others rest
-    on more) are left out, as in :func:`pretrend_power`; ``provenance.notes`` names them.
+    areas, ``resample.jackknife``); (2) the restriction. The data cannot prove it, only contradict it: say before
+    looking why trends should not diverge faster than they did; (3) no effect before the (anticipated) start; (4) one
+    difference in trends for all cohorts of an average. Pre-periods that rest on fewer than five treated areas (where
+    others rest on more) are left out, as in :func:`pretrend_power`; ``provenance.notes`` names them.
 
     When not to use: with one treated area (placebo laws judge it), or when the pre-periods were affected by the choice
     of areas (the largest pre-period change is then no guide).
@@ -108,8 +111,8 @@ def honest(
     Deviations from R HonestDiD 0.2.6: exact elimination instead of linear programs, exact folded-normal quantile and
     exact optimum of FLCI (R simulates the one and bisects the other), set ends refined beyond the grid, 10,000 draws
     instead of 1,000; FLCI with a sign or shape restriction is refused (R ignores the restriction); with one post-period
-    the same tests as with several. The hybrid with FLCI ("C-F") is not offered. An average over more than eight periods
-    with a sign or shape restriction uses a choice of the implied inequalities (valid, named in ``status``).
+    the same tests as with several. The hybrid with FLCI ("C-F") is not offered. An average over seven periods or more
+    with a sign or shape restriction uses a choice of the implied inequalities (valid; said in ``status``).
 
     References
     ----------
@@ -143,15 +146,17 @@ def honest(
     strengths = _strengths(found, judge, restriction, level)
     interval = cache(judge.interval)
     rows = [_original(found, level), *(_row(judge, interval, strength) for strength in strengths)]
+    if not isinstance(judge.grid, int):  # a grid of effects need not contain no effect
+        judge = replace(judge, grid=GRID)
+        interval = cache(judge.interval)
     breakdown = _breakdown(interval, strengths)
-    given = {"restriction": type(restriction).__name__, **asdict(restriction), "strengths": strengths}
-    options = {**given, "target": found.words, "method": method, "level": level, "guard": guard}
-    seed = int(rng) if method == "C-LF" and not isinstance(rng, np.random.Generator) else None
+    step = f"honest({restriction}, target={found.words!r}, method={method!r}, level={level}, guard={guard}, "
+    step += f"draws={draws}, rng={'a generator' if isinstance(rng, np.random.Generator) else rng})"
     return Sensitivity(
         _words(restriction, found),
         _on_scale(pd.DataFrame(rows), scale),
         breakdown,
-        estimate.provenance.then(f"honest({options}, seed={seed})").noting(*found.notes),
+        estimate.provenance.then(step).noting(*found.notes, *_breakdown_error(judge, interval, breakdown)),
     )
 
 
@@ -257,6 +262,19 @@ def _between(interval: Callable[[float], Interval], low: float, high: float) -> 
         else:
             low = middle
     return high
+
+
+def _breakdown_error(judge: Judge, interval: Callable[[float], Interval], breakdown: float) -> list[str]:
+    """Monte-Carlo error of the breakdown value: that of the end at no effect, over how fast this end moves."""
+    if judge.method != "C-LF" or not breakdown > 0:
+        return []
+    here, there = interval(breakdown), interval(breakdown * 1.001)
+    # the end that has just reached no effect is the nearer one
+    moved = there.low - here.low if abs(here.low) < abs(here.high) else there.high - here.high
+    speed = abs(moved) / (0.001 * breakdown)
+    if not speed > 0:
+        return []
+    return [f"Monte-Carlo error of the breakdown value {breakdown:.4g}: {judge.error(breakdown, here) / speed:.2g}"]
 
 
 def _on_scale(bounds: pd.DataFrame, scale: Scale) -> pd.DataFrame:

@@ -1,9 +1,9 @@
 r"""Elimination of nuisance parameters from linear inequalities.
 
 The set of :math:`\gamma\ge0` with :math:`\gamma'A=q\,l'` for some number q is a cone. Every one of its rays turns the
-inequalities :math:`A\delta\le b` into one about :math:`l'\delta` alone, :math:`q\,l'\delta\le\gamma'b`, and together the
-extreme rays say about :math:`l'\delta` all that the inequalities say (Farkas). Without nuisance parameters the test of
-Andrews, Roth and Pakes needs no linear program: its statistic is a maximum over the rays.
+inequalities :math:`A\delta\le b` into one about :math:`l'\delta` alone, :math:`q\,l'\delta\le\gamma'b`, and the
+extreme rays together say about :math:`l'\delta` all that the inequalities say (Farkas). Without nuisance parameters the
+test of Andrews, Roth and Pakes needs no linear program: its statistic is a maximum over the rays.
 
 The rays are found by the double description method: one equation after the other, each time combining neighboring rays
 on both sides of it. T periods with bounds on both sides give T + 2 rays at most. With a sign or shape restriction on an
@@ -16,7 +16,7 @@ import numpy as np
 
 from pmg_eval.numerics.rows import Array
 
-LIMIT = 2_000  # rays, above which the list is not completed
+LIMIT = 300  # rays, above which the list is not completed
 _PAIRS = 2_000_000  # neighbors looked at in one step
 _ZERO = 1e-9
 
@@ -76,32 +76,34 @@ def _cut(rays: Array, value: Array) -> Array:
     return np.asarray(cut)
 
 
-def some_rays(sides: Array, target: Array, scale: Array, points: Array) -> Array:
+def some_rays(sides: Array, target: Array, scales: Array, points: Array) -> Array:
     r"""Rays that are the largest moment somewhere: of :math:`\max\gamma'y` over rays with :math:`\gamma'sd=1`.
 
-    For restrictions with more than LIMIT rays. Any set of rays that does not depend on the data gives a valid test; the
-    ones that are the largest at typical points lose little.
+    For restrictions with more than LIMIT rays. Any set of rays that does not depend on the data gives a valid test;
+    those that are the largest at typical points lose little, for most rays never are.
 
     Parameters
     ----------
-    sides, target : as for :func:`extreme_rays`
-    scale : (J,) array
-        Positive: sd.
-    points : (J, N) array
-        The y's.
+    sides, target
+        As for :func:`extreme_rays`.
+    scales, points : (J, N) array
+        N times sd (positive) and y.
+
+    Returns
+    -------
+    (V, J) array
     """
     from scipy.linalg import null_space
 
     from pmg_eval.numerics.pivot import lowest
 
-    t = sides.shape[1]
-    equal = np.vstack([scale[None, :], (sides @ null_space(target[None, :])).T])
-    start = np.zeros(len(sides))
-    start[[0, t]] = 1 / (scale[0] + scale[t])  # a bound from above and the same from below: nothing about the unknowns
+    equal = (sides @ null_space(target[None, :])).T
+    ray = np.zeros(len(sides))
+    ray[[0, sides.shape[1]]] = 1.0  # a bound from above and the same from below: nothing about the unknowns
     found = []
-    for price in points.T:
-        start = lowest(equal, start, -price)
-        found.append(start / start.max())
+    for scale, point in zip(scales.T, points.T, strict=True):
+        ray = lowest(np.vstack([scale, equal]), ray / (scale @ ray), -point)
+        found.append(ray / ray.max())
     rays = np.array(found)
     rays[rays < _ZERO] = 0.0
     _, first = np.unique(rays.round(9), axis=0, return_index=True)

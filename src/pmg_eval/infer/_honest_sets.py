@@ -91,7 +91,7 @@ class Judge:
             low, high, said = ends(tester, inner, REACH * self.found.std_error, self.grid)
         else:
             low, high, said = on_grid(tester, self.grid)
-        parts = [_SAID[said], f"{len(self.rays)} of the implied inequalities used" if self.chosen else ""]
+        parts = [_SAID[said], f"a choice of {len(self.rays)} implied inequalities" if self.chosen else ""]
         return Interval(low, high, "; ".join(part for part in parts if part))
 
     def _tester(self, strength: float, shift: float) -> Tester:
@@ -148,11 +148,11 @@ def _chosen_rays(system: System, found: Coefficients) -> Array:
     effect = generator.uniform(-REACH, REACH, _POINTS) / 4 * found.std_error
     post = system.sides @ found.target / (found.target @ found.target)
     unit = float(np.sqrt(np.diag(found.covariance)).mean())
-    points, scale = np.empty((len(system.sides), _POINTS)), np.ones(len(system.sides))
+    points, scales = np.empty((2, len(system.sides), _POINTS))
     for i, strength in enumerate(np.resize([0.0, 0.5, 1.0, 2.0], _POINTS)):
         piece = int(generator.integers(len(system.pieces)))
         rows, limits = system.rows(strength if system.relative else strength * unit, piece)
         points[:, i] = rows @ typical[:, i] - limits - post * effect[i]
-        if i == 0:
-            scale = np.maximum(np.sqrt(np.einsum("ji,ik,jk->j", rows, found.covariance, rows)), 1e-9 * unit)
-    return some_rays(system.sides, found.target, scale, points)
+        variance = np.einsum("ji,ik,jk->j", rows, found.covariance, rows)
+        scales[:, i] = np.sqrt(np.maximum(variance, (1e-9 * unit) ** 2))
+    return some_rays(system.sides, found.target, scales, points)

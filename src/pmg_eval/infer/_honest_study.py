@@ -176,7 +176,7 @@ def _target(target: Target, time: Any) -> tuple[Array, str]:
     first = treated if treated.any() else np.ones(len(time), dtype=bool)  # event times may start elsewhere
     if isinstance(target, str):
         if target not in ("first", "average"):
-            raise DataError("PMG-OPTION", f"unknown target={target!r}", fix='"first", "average", an event time, weights')
+            raise DataError("PMG-OPTION", f"unknown target={target!r}", fix='"first", "average", event time or weights')
         weights = first / first.sum()
         if target == "average":
             return weights, f"average effect, event times {int(time[first].min())} to {int(time[first].max())}"

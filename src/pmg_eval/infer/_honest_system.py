@@ -120,9 +120,9 @@ def identified(system: System, strength: float, values: Array, target: Array) ->
         found = linprog(goal, slopes, room, bounds=(-bound / size, bound / size), method="highs")
         if found.status == 2:
             return np.nan, np.nan
-        if found.status != 0:
+        if found.status != 0 or found.fun is None:
             raise NumericalError("PMG-LP", "the program of an identified set did not end", where=[found.message])
-        ends.append(size * side * found.fun - goal @ known * side)
+        ends.append(side * float(size * found.fun - goal @ known))
     effect = float(target @ values[n_pre:])
     return effect - ends[1], effect - ends[0]
 

@@ -193,6 +193,6 @@ def _refined(tester: Tester, kept: float, lost: float, reach: float) -> float:
     while abs(lost - kept) > 1e-8 * reach:
         grid = np.linspace(kept, lost, 12)
         inside = tester.keeps(grid[1:-1])
-        last = len(inside) if inside.all() else int((~inside).argmax())
+        last = len(inside) if inside.all() else int(inside.argmin())  # the one before the first that is lost
         kept, lost = float(grid[last]), float(grid[last + 1])
     return kept

@@ -81,6 +81,10 @@ class EvaluationLike(Protocol):
         """Columns ``unit, cohort, estimator, estimate, conf_low, conf_high, p_value, status``."""
 
     @property
+    def league(self) -> pd.DataFrame:
+        """Areas together: adjusted p-values, shrunken effects, rank intervals; may be empty."""
+
+    @property
     def hull(self) -> pd.DataFrame:
         """Columns ``unit, cohort, inside, unique, low, high, distance, n_pre``."""
 

@@ -157,7 +157,10 @@ def areas(evaluation: EvaluationLike) -> Part | None:
     covered = coverage_words(frame.assign(truth=truth))
     words = forest_text(frame, measure)
     caption = f"Areas from the smallest to the largest effect. {_lines(frame, ' Shapes say whether it includes that.')}"
+    together = evaluation.league
     return {
+        "league": shown("league", effects.league_table(together, part.scale)) if len(together) else None,
+        "league_note": effects.LEAGUE_NOTE,
         "table": shown("areas", effects.area_table(part, truth)),
         "notes": effects.area_notes(part),
         "truth": covered,

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pmg_eval.estimate import Estimate
+from pmg_eval.estimate.scales import ScaleName
 from pmg_eval.numerics.rows import Array
-from pmg_eval.report._columns import Column, counts, effect_columns, labels, remarks, table
+from pmg_eval.report._columns import Column, counts, effect_columns, floats, labels, remarks, table
 from pmg_eval.report._event_study import Study
 from pmg_eval.report._forest import ordered
 from pmg_eval.report._like import ALPHA, LEVEL, measured
 from pmg_eval.report._tables import Table
 from pmg_eval.report._truth import truth_columns
-from pmg_eval.report._words import clean, number, p_value, percent
+from pmg_eval.report._words import Measure, clean, number, p_value, percent, whole
 
 
 def wave_effects(effects: Estimate[Any], truth: Array | None = None) -> Table:
@@ -70,6 +72,38 @@ def area_table(areas: Estimate[Any], truth: Array | None = None) -> Table:
             remarks(frame, measure),
         ],
     )
+
+
+def league_table(league: pd.DataFrame, scale: ScaleName) -> Table:
+    """Areas together: what a league table of areas may say."""
+    names = ("estimate", "conf_low", "conf_high", "p_value", "p_adjusted", "shrunk", "shrunk_low", "shrunk_high")
+    numbers = floats(league, *names, "rank", "rank_low", "rank_high")
+    measure = Measure.of(numbers, scale)
+    shrunk = zip(numbers["shrunk_low"], numbers["shrunk_high"], strict=True)
+    return table(
+        "Areas together: adjusted p, effects pulled toward their mean, and ranks",
+        [
+            *labels(numbers),
+            ("Adjusted p", [p_value(value) for value in numbers["p_adjusted"]], "number"),
+            ("Shrunken effect", [measure.natural(value) for value in numbers["shrunk"]], "number"),
+            ("Its 95 % interval", [measure.natural_interval(*pair) for pair in shrunk], "number"),
+            ("Rank", [whole(value) for value in numbers["rank"]], "number"),
+            ("Ranks it may have", [_range(row) for _, row in numbers.iterrows()], "number"),
+        ],
+    )
+
+
+def _range(row: pd.Series[Any]) -> str:
+    low, high = whole(row["rank_low"]), whole(row["rank_high"])
+    return low if low == high else f"{low} to {high}"
+
+
+LEAGUE_NOTE = (
+    "Read areas together from this table. The adjusted p keeps the chance of any false finding among all areas below "
+    "5 %. "
+    "The shrunken effect pulls each area toward the mean by as much as its own number is noise, because the area that "
+    "looks best or worst owes part of that to chance. The ranks an area may have hold for all areas at once."
+)
 
 
 def area_notes(areas: Estimate[Any]) -> list[str]:

@@ -101,7 +101,9 @@ def summed(first: Estimate[Any], panel: Panel) -> AreaEffects:
     """Values, weights and sizes of ``joint``, and nothing else: all that a placebo is asked for, much faster."""
     terms = first.terms
     unit = panel.units.get_indexer(pd.Index(terms["unit"].array))
-    after = (unit >= 0) & ((terms["event_time"] >= 0).to_numpy(dtype=bool) if "event_time" in terms else True)
+    after = unit >= 0
+    if "event_time" in terms:
+        after &= (terms["event_time"] >= 0).to_numpy(dtype=bool, na_value=False)
     weight = terms["weight"].to_numpy(dtype=np.float64) if "weight" in terms else np.ones(len(terms))
     usable = after & np.isfinite(first.values) & (weight > 0)
     unit, weight = unit[usable], weight[usable]

@@ -125,7 +125,7 @@ def resampled(panel: Panel, chosen: Any) -> Panel:
             for name, column in root.unit_label_columns.items()
         },
         root.row_label_columns,
-        {name: frozen(numbers[in_root]) for name, numbers in root._columns.items() if numbers is not None},
+        {name: frozen(numbers[in_root]) for name, numbers in root._columns.items()},
     )
     return Panel._of(_core_of(core, copied, chosen, rows, row_unit, row_time))
 
@@ -160,17 +160,22 @@ def _core_of(core: Core, root: Root, chosen: Any, rows: Any, row_unit: Any, row_
 
 def _copies(units: pd.Index[Any], chosen: Any) -> pd.Index[Any]:
     """Labels of sorted positions: the first copy keeps its own, the others get a new one of the same kind."""
-    labels = units.take(chosen)
+    labels: pd.Index[Any] = units.take(chosen)
     number = np.arange(len(chosen)) - np.searchsorted(chosen, chosen)
     again = np.flatnonzero(number)
     if labels.dtype.kind in "iu":
         values = labels.to_numpy().copy()
         values[again] = int(units.max()) + 1 + np.arange(len(again))
-        return pd.Index(values)
+        labels = pd.Index(values)
+        return labels
     texts = [str(label) for label in labels]
+    mark = "copy"
+    while any(mark in text for text in texts):  # two units must not come to bear one name
+        mark += "_"
     for place in again:
-        texts[place] = f"{texts[place]} (copy {number[place]})"
-    return pd.Index(texts)
+        texts[place] = f"{texts[place]} ({mark} {number[place]})"
+    labels = pd.Index(texts)
+    return labels
 
 
 def _borders(neighbors: Any, chosen: Any) -> Any:

@@ -173,10 +173,11 @@ def calibrate(
     >>> table = pd.DataFrame([(i, t, 4 if i < 6 else 0, rng.normal()) for i in range(60) for t in range(6)],
     ...                      columns=["area", "year", "start", "rate"])
     >>> panel = pe.Panel(table, unit="area", time="year", cohort="start", never=0)
-    >>> def guarded(panel, outcome):
+    >>> def overall(panel, outcome):
     ...     return did.imputation(panel, outcome, pretrend=False).average()
-    >>> found = resample.calibrate(panel, "rate", {"guard": guarded}, effects=[-0.5, -1.0, -2.0], replicates=40)
+    >>> found = resample.calibrate(panel, "rate", {"guard": overall}, effects=[-1.0], replicates=20)
     >>> found.table[["method", "size", "coverage"]].round(2).values.tolist()
+    [['guard', 0.0, 1.0]]
     """
     panel, ground = ready(panel, outcome, start, areas, eligible, planned, alpha, replicates)
     if len(ground.sizes) != 1:

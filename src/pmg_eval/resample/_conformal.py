@@ -98,11 +98,11 @@ def conformal(
     Notes
     -----
     Assumes: (1) without the programme, gaps of the area are stationary and weakly dependent (``"block"``; for
-    ``"iid"`` exchangeable) over all periods: probe with a plot of the gaps before the start, and with the test on years
-    before the programme (``resample.placebo_in_time`` as the estimator's panel). (2) The estimator treats periods
-    alike: its fit does not depend on their order. ``synth.classic`` on outcomes does not; predictors of given years and
-    the penalty of ``synth.sdid`` (changes between neighboring periods) do so a little. (3) The null is about every
-    treated period: an effect that fades is rejected as well as one that lasts.
+    ``"iid"`` exchangeable) over all periods. Probe: a plot of the gaps before the start; the same test on the earlier
+    years alone, with a start that was none. (2) The estimator treats periods alike: its fit does not depend on their
+    order. ``synth.classic`` on outcomes does not; predictors of given years and the penalty of ``synth.sdid`` (changes
+    between neighboring periods) do so a little. (3) The null is about every treated period: an effect that fades is
+    rejected as well as one that lasts.
 
     When not to use: with fewer than 20 periods at 95 % (``"block"``; refused), with a past that is fitted perfectly
     (the residuals of a perfect fit carry no information; ``synth.hull``), for several areas

@@ -61,47 +61,45 @@ def details_of(
     outcome: str,
 ) -> PlaceboDetails:
     """All tables; warns of synthetic controls that fit badly."""
-    checks = _checks(effects, pools, shared).assign(p_error=p_error)
+    columns = {**_checks(effects, pools, shared), "p_error": p_error}
     if effects.pre_rmspe is not None:
-        checks = checks.assign(**_fit_checks(effects, pools))
-        _warn_fit(checks)
+        columns |= _fit_checks(effects, pools)
+    checks = pd.DataFrame(columns)
+    _warn_fit(checks)
     tables, fitted = [], []
     for (cohort, share), pool in pools.items():
         label = panel.time_label(int(cohort))
         shown = {} if panel.share is None else {"share": share}
         sigma = pool.sigma(pool.size)
-        columns = {"unit": pool.units, "effect": pool.effect, "size": pool.size, "sigma": sigma}
-        tables.append(pd.DataFrame({"cohort": label, **shown, **columns, **_placebo_fit(pool)}))
+        numbers = {"unit": pool.units, "effect": pool.effect, "size": pool.size, "sigma": sigma}
+        tables.append(pd.DataFrame({"cohort": label, **shown, **numbers, **_placebo_fit(pool)}))
         fitted.append({"cohort": label, **shown, "a": pool.a, "b": pool.b})
     rare = rare_table(effects, pools, panel, outcome)
-    return PlaceboDetails(pd.concat(tables, ignore_index=True), pd.DataFrame(fitted), checks, rare)
+    placebos = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+    return PlaceboDetails(placebos, pd.DataFrame(fitted), checks, rare)
 
 
-def _checks(effects: AreaEffects, pools: Mapping[Start, Placebos], shared: Array) -> pd.DataFrame:
+def _checks(effects: AreaEffects, pools: Mapping[Start, Placebos], shared: Array) -> dict[str, Any]:
     """Ranks and scales of every area (NaN for an area without an effect)."""
-    found, rows = on_scale(effects.values, effects.scale), []
+    names = ["p_plain", "p_size_matched", "matched_low", "matched_high", "n_matched", "sigma", "size", "control_se"]
+    found, rows = on_scale(effects.values, effects.scale), np.full((len(effects.values), len(names)), np.nan)
     for column, start in enumerate(starts_of(effects)):
         if np.isnan(found[column]):
-            rows.append({"unit": effects.units[column], "n_matched": 0})
             continue
         pool, size = pools[start], float(effects.size[column])
         near = pool.effect[pool.near(size, MATCHED)]
-        low, high = _inverted(effects, column, rank_half_width(near, LEVEL))
-        rows.append(
-            {
-                "unit": effects.units[column],
-                "p_plain": rank_p(found[column], pool.effect),
-                "p_size_matched": rank_p(found[column], near),
-                "matched_low": low,
-                "matched_high": high,
-                "n_matched": len(near),
-                "sigma": float(pool.sigma(np.array([size]))[0]),
-                "size": size,
-                "control_se": float(np.sqrt(shared[column, column])),
-            }
+        rows[column] = (
+            rank_p(found[column], pool.effect),
+            rank_p(found[column], near),
+            *_inverted(effects, column, rank_half_width(near, LEVEL)),
+            len(near),
+            pool.sigma(np.array([size]))[0],
+            size,
+            np.sqrt(shared[column, column]),
         )
-    names = ["p_plain", "p_size_matched", "matched_low", "matched_high", "n_matched", "sigma", "size", "control_se"]
-    return pd.DataFrame(rows, columns=["unit", *names])
+    table: dict[str, Any] = {"unit": effects.units, **dict(zip(names, rows.T, strict=True))}
+    table["n_matched"] = np.nan_to_num(table["n_matched"]).astype(np.int64)
+    return table
 
 
 def _inverted(effects: AreaEffects, column: int, half: float) -> tuple[float, float]:
@@ -140,7 +138,7 @@ def _fit_checks(effects: AreaEffects, pools: Mapping[Start, Placebos]) -> dict[s
 
 
 def _warn_fit(checks: pd.DataFrame) -> None:
-    poor = checks["pre_rmspe_rank"].to_numpy() < 0.5
+    poor = checks["pre_rmspe_rank"].to_numpy() < 0.5 if "pre_rmspe_rank" in checks else np.zeros(0, dtype=np.bool_)
     if poor.any():
         warn(
             "PMG-PRE-FIT",

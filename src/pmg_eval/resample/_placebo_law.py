@@ -193,6 +193,8 @@ def fit_variance(error: Array, size: Array, iterations: int = 10) -> tuple[float
             "PMG-NO-VARIATION", "all placebo effects are zero", fix="check the outcome of the comparison areas"
         )
     inverse = 1 / size
+    if inverse.max() == inverse.min():  # all of one size: only the sum is known
+        return level, 0.0
     unit = float(inverse.mean())
     design = np.column_stack([np.ones_like(inverse), inverse / unit])
     sigma2 = np.full(len(error), level)

@@ -184,8 +184,9 @@ def power(
     >>> panel = pe.Panel(table, unit="area", time="year", cohort="start", never=0)
     >>> def overall(panel, outcome):
     ...     return did.imputation(panel, outcome, pretrend=False).average()
-    >>> curve = resample.power(overall, panel, "rate", effects=[-0.5, -1.0, -2.0], replicates=40)
+    >>> curve = resample.power(overall, panel, "rate", effects=[-0.5, -1.0, -2.0], replicates=20)
     >>> curve.table["rejected"].round(2).tolist()
+    [0.0, 0.05, 0.45, 1.0]
     """
     panel, ground = ready(panel, outcome, start, areas, eligible, planned, alpha, replicates)
     scale = scale_of([method], ground, outcome, scale)

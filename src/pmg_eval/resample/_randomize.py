@@ -134,7 +134,7 @@ def randomize(
     >>> overall = lambda panel, outcome: did.imputation(panel, outcome, pretrend=False).average()
     >>> test = resample.randomize(overall, panel, "rate", draws=199, invert=True)
     >>> print(f"p = {test.p_value}, {test.estimate:.2f} [{test.conf_low:.2f}, {test.conf_high:.2f}]")
-    p = 0.005, 1.88 [1.03, 2.72]
+    p = 0.005, 1.25 [0.59, 1.83]
     """
     _check(draws, until, level, statistic)
     need_panel(panel)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -197,7 +198,7 @@ def hull(starts: Array, ends: Array, need: int) -> tuple[float, float, bool]:
     """Smallest and largest point in at least ``need`` of the closed intervals, and whether all between are as well."""
     starts, ends = np.sort(starts), np.sort(ends)
 
-    def count(points: Array) -> Array:
+    def count(points: Array) -> Any:
         return np.searchsorted(starts, points, "right") - np.searchsorted(ends, points, "left")
 
     lows, highs = starts[count(starts) >= need], ends[count(ends) >= need]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -184,7 +185,7 @@ def certify(
         system={
             "python": platform.python_version(),
             "implementation": platform.python_implementation(),
-            "system": platform.system(),
+            "system": sys.platform,
             "release": platform.release(),
             "machine": platform.machine(),
         },

@@ -205,7 +205,7 @@ CASES = (
         "inference/honest",
         "by hand",
         "effects allowed at the start when trends may diverge: estimates 0.1, -0.1, (0) | 0.8, 0.9",
-        "by hand: largest change before the start 0.2, times the strength; slope 0.1 of the last change, give or take M",
+        "by hand: largest change before the start 0.2 times the strength; slope 0.1 of the last change, +- M",
         _honest,
         {
             "relative 0.5, low": Fraction(7, 10),

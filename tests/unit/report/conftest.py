@@ -61,6 +61,7 @@ class Fake:
     recidivism: Estimate[Any] | None
     truth: pd.DataFrame | None
     inference: pd.DataFrame
+    league: pd.DataFrame
 
 
 def _influence(rng: np.random.Generator, n_treated: Sequence[int], size: float) -> Influence:
@@ -187,6 +188,7 @@ def _evaluation(scale: ScaleName = "log", names: Sequence[Any] | None = None, wo
         kind="one" if len(names) == 1 else "many",
         summary=(headline, f"3 methods say the same {words}.", "Of 3 checks, 1 asks for attention."),
         inference=grown.inference(scale),
+        league=grown.league(names, scale),
         wave_agreement=grown.wave_agreement(scale),
         area_agreement=grown.area_agreement(areas, words),
         hull=grown.hull(names),

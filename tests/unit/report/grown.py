@@ -86,6 +86,32 @@ def inference(scale: ScaleName) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def league(names: Sequence[Any], scale: ScaleName) -> pd.DataFrame:
+    """Areas together, the first two with the same possible ranks."""
+    one = 1.0 if scale == "log" else 0.0
+    unit = 1.0 if scale == "log" else 20.0
+    k = len(names)
+    value = one + unit * np.linspace(-0.2, 0.1, k)
+    return pd.DataFrame(
+        {
+            "unit": pd.Series(list(names), dtype=object),
+            "cohort": 2022,
+            "estimate": value,
+            "conf_low": value - 0.2 * unit,
+            "conf_high": value + 0.2 * unit,
+            "p_value": np.linspace(0.01, 0.6, k),
+            "p_adjusted": np.linspace(0.2, 1.0, k),
+            "shrunk": one + (value - one) / 2,
+            "shrunk_low": one + (value - one) / 2 - 0.1 * unit,
+            "shrunk_high": one + (value - one) / 2 + 0.1 * unit,
+            "rank": np.arange(1, k + 1),
+            "rank_low": 1,
+            "rank_high": k,
+            "note": "",
+        }
+    )
+
+
 def hull(names: Sequence[Any]) -> pd.DataFrame:
     """Some areas can be imitated, some in more than one way."""
     inside = np.array([i % 3 > 0 for i in range(len(names))])

@@ -19,7 +19,7 @@ from pmg_eval.report._sections_agreement import (
     area_agreement_table,
     wave_agreement_table,
 )
-from pmg_eval.report._sections_effects import area_table, event_table, wave_effects
+from pmg_eval.report._sections_effects import area_table, event_table, league_table, wave_effects
 from pmg_eval.report._sections_inference import inference_sentence, inference_table
 from pmg_eval.report._sections_recidivism import horizons_table, recidivism_notes
 from pmg_eval.report._sections_synth import hull_sentence, hull_table
@@ -393,3 +393,12 @@ def test_the_methods_that_were_tried_stand_beside_the_effect(built) -> None:
     assert "All waves" in html
     page = str(report.html(built))
     assert "How sure: the methods that were tried" in page
+
+
+def test_areas_together(built) -> None:
+    table = league_table(grown.league(["Delft", "Breda", "Venlo"], "log"), "log")
+    heads = [str(head) for head in table.head]
+    assert heads[-1] == "Ranks it may have"
+    assert [row[-1] for row in cells(table)] == ["1 to 3"] * 3
+    assert cells(table)[0][heads.index("Adjusted p")] == "0.200"
+    assert "Areas together" in str(report.html(built))

@@ -233,6 +233,7 @@ def test_hostile_words_everywhere(evaluation: Build, payloads: tuple[str, ...]) 
 
 EMPTY = {
     "inference": pd.DataFrame(),
+    "league": pd.DataFrame(),
     "wave_agreement": pd.DataFrame(),
     "area_agreement": pd.DataFrame(),
     "hull": pd.DataFrame(),

@@ -59,14 +59,14 @@ def test_all_resamples_of_three_units_exactly() -> None:
 def test_standard_error_of_a_mean_is_the_closed_form() -> None:
     values = np.random.default_rng(2).normal(size=12)
     panel = changes([*values, 0, 0], [2] * 12 + [0, 0])
-    found = resample.bootstrap(mean_change, panel, "y", kind="cluster", draws=2_000, rng=5)
+    found = resample.bootstrap(mean_change, panel, "y", kind="cluster", draws=800, rng=5)
     want = sqrt(11 / 12) * values.std(ddof=1) / sqrt(12)
     spread = found.details.spread().iloc[0]
     assert abs(found.se[0] - want) < 3 * spread["std_error_error"]
-    assert 0.005 * want < spread["std_error_error"] < 0.03 * want
+    assert 0.015 * want < spread["std_error_error"] < 0.04 * want
     assert abs(spread["bias"]) < 3.5 * spread["bias_error"]
     assert spread["failed"] == 0
-    assert found.details.errors.shape == (2_000, 1)
+    assert found.details.errors.shape == (800, 1)
 
 
 def test_a_resample_is_the_table_with_its_rows_copied() -> None:
@@ -112,6 +112,8 @@ def test_borders_and_cells_left_out_follow_their_units() -> None:
         *[(2, 0), (2, 1), (5, 3), (5, 4)],
     }
     assert np.isnan(got.for_outcome("rate").wide("rate")).sum() == 2
+    alike = panel_of(table.assign(area=table["area"].replace("a001", "a000 (copy 1)")))
+    assert resampled(alike, [0, 0, 1, 1]).units.is_unique
 
 
 def test_strata() -> None:
@@ -139,9 +141,7 @@ def test_clusters_drawn_whole() -> None:
     values = np.random.default_rng(3).normal(size=(9, 2)) + np.random.default_rng(4).normal(size=(9, 1))
     region = [f"r{i}" for i in range(9) for _ in range(2)] + ["z", "z"]
     panel = changes([*values.ravel(), 0, 0], [2] * 18 + [0, 0], region=region)
-    found = resample.bootstrap(
-        mean_change, panel, "y", kind="cluster", cluster="region", draws=1_500, few_treated="keep"
-    )
+    found = resample.bootstrap(mean_change, panel, "y", kind="cluster", cluster="region", draws=500, few_treated="keep")
     want = values.mean(axis=1).std(ddof=0) / 3
     assert abs(found.se[0] - want) < 3 * found.details.spread()["std_error_error"][0]
     assert "bootstrap of 10 regions, within cohorts" in found.terms["method"][0]

@@ -377,3 +377,28 @@ def test_areas_that_start_after_the_last_period_stay_and_are_never_drawn() -> No
     assert ground.panel.n_units == 29
     assert ground.pool.tolist() == list(range(19))
     assert ground.panel.cohort[19:].tolist() == [2015.0] * 10
+
+
+def test_a_panel_with_other_values() -> None:
+    table = counts(n=12, periods=4, starts={2002: 3})
+    table["suspects"] = table["suspects"].astype(float)
+    table.loc[30, "suspects"] = np.nan
+    panel = panel_of(table, missing="pairwise").for_outcome("suspects")
+    new = panel.column("suspects") + 1
+    other = panel.with_values("suspects", new)
+    np.testing.assert_array_equal(other.column("suspects"), new)
+    np.testing.assert_array_equal(other.frame["suspects"], new)
+    np.testing.assert_array_equal(other.wide("suspects"), panel.wide("suspects") + 1)
+    np.testing.assert_array_equal(other.wide("youth"), panel.wide("youth"))
+    assert other.fingerprint != panel.fingerprint
+    assert other.with_values("suspects", panel.column("suspects")).fingerprint == panel.fingerprint
+    whole = panel_of(counts(n=12, periods=4, starts={2002: 3}))
+    assert whole.with_values("suspects", whole.column("suspects") * 2).frame["suspects"].dtype.kind == "i"
+    assert whole.with_values("suspects", whole.column("suspects") / 2).frame["suspects"].dtype.kind == "f"
+    for name, values, code in (
+        ("youth", new, "PMG-ROLES"),
+        ("suspects", new[1:], "PMG-SHAPE"),
+        ("x", new, "PMG-COLUMN"),
+    ):
+        with pytest.raises(DataError, match=code):
+            panel.with_values(name, values)
