@@ -1,4 +1,4 @@
-"""Every python block of the README and of the tutorial runs, and prints what the page says it prints."""
+"""Every python block of the README and of the documentation runs, and prints what the page says it prints."""
 
 import re
 from pathlib import Path
@@ -10,6 +10,7 @@ from _blocks import executed, outputs
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
+INFERENCE = sorted((ROOT / "docs" / "inference").glob("*.md"))
 
 
 @pytest.mark.parametrize("page", [README, TUTORIAL], ids=lambda page: page.name)
@@ -23,6 +24,16 @@ def test_blocks_print_what_the_page_says(tmp_path: Path, page: Path) -> None:
     for made in tmp_path.glob("*.html"):
         assert "<h1" in made.read_text(encoding="utf-8")
     assert list(tmp_path.glob("*.html")), "the page that evaluate writes is part of the text"
+
+
+@pytest.mark.parametrize("page", INFERENCE, ids=lambda page: page.stem)
+def test_blocks_of_the_inference_pages(tmp_path: Path, page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    wanted = outputs(text)
+    found = executed(text, tmp_path, page.name)
+    assert len(found) == len(wanted) >= 1
+    for (code, printed), output in zip(found, wanted, strict=True):
+        assert printed == output, code
 
 
 def test_relative_links_and_pictures_exist() -> None:

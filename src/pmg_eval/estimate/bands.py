@@ -21,6 +21,7 @@ from pmg_eval.estimate.inference import check_level, guard_of, t_quantile, to_fr
 from pmg_eval.estimate.kernels import Clustered, Independent, group_codes
 from pmg_eval.estimate.scales import SCALES
 from pmg_eval.numerics.rows import Array
+from pmg_eval.numerics.signs import random_signs
 
 if TYPE_CHECKING:
     from pmg_eval.estimate._estimate import Estimate
@@ -152,8 +153,7 @@ def _deviations(
     for start in range(0, draws, step):
         size = min(step, draws - start)
         if method == "multiplier":
-            signs = generator.integers(0, 2, (size, width), dtype=np.int8) * 2.0 - 1.0
-            block = np.abs(signs @ rows)
+            block = np.abs(np.concatenate([signs @ rows for signs in random_signs(generator, size, width)]))
         else:
             block = np.abs(generator.standard_normal((size, width)) @ root.T)
         yield block if inverse_root is None else block * inverse_root(generator.standard_normal(size))

@@ -138,8 +138,8 @@ def honest(
     1.04
     """
     restriction = RelativeMagnitude() if restriction is None else restriction
-    method = _method(restriction, method)
     _check(restriction, level, draws)
+    method = _method(restriction, method)
     found = coefficients(estimate, restriction, target, reference, level, guard)
     scale = SCALES[estimate.scale]
     judge = judge_of(found, restriction, method, level, draws, rng, _points(grid, scale))
@@ -247,17 +247,29 @@ def _breakdown(interval: Callable[[float], Interval], strengths: Sequence[float]
     further = [top * factor for factor in (2, 4, BEYOND)] if top > 0 else []
     before = None
     for strength in [*sorted({0.0, *strengths}), *further]:
-        if interval(strength).contains(0.0):
+        if interval(strength).outside(0.0) <= 0:
             return strength if before is None else _between(interval, before, strength)
         before = strength
     return float("nan")
 
 
 def _between(interval: Callable[[float], Interval], low: float, high: float) -> float:
-    """Bisection to seven digits; the value returned is one whose interval contains no effect."""
+    """Seven digits; the value returned is one whose interval contains no effect.
+
+    Bisection, and in every other step the secant through the ends (nudged past its root), which nearly are straight
+    lines in the strength.
+    """
+    ends = {strength: interval(strength).outside(0.0) for strength in (low, high)}
+    step = 0
     while high - low > 1e-7 * high:
+        step += 1
         middle = (low + high) / 2
-        if interval(middle).contains(0.0):
+        if step % 2 and np.isfinite(ends[low]) and ends[low] > ends[high]:
+            root = low + (high - low) * ends[low] / (ends[low] - ends[high])
+            nudge = 4e-8 * high * (1 if root < middle else -1)
+            middle = min(max(root + nudge, low + 4e-8 * high), high - 4e-8 * high)
+        ends[middle] = interval(middle).outside(0.0)
+        if ends[middle] <= 0:
             high = middle
         else:
             low = middle

@@ -12,7 +12,7 @@ from pmg_eval.infer._honest_options import Restriction
 from pmg_eval.infer._honest_rays import extreme_rays, some_rays
 from pmg_eval.infer._honest_study import Coefficients
 from pmg_eval.infer._honest_system import System, system_of, without_shape
-from pmg_eval.infer._honest_test import SHARE, Tester, ends, moments_of, on_grid
+from pmg_eval.infer._honest_test import SHARE, Decision, ends, moments_of, on_grid
 from pmg_eval.numerics.rows import Array
 
 REACH = 20.0  # standard errors around the identified set, as in the reference package
@@ -33,9 +33,10 @@ class Interval:
     high: float
     status: str = ""
 
-    def contains(self, effect: float) -> bool:
-        """Whether the effect lies inside."""
-        return self.low <= effect <= self.high
+    def outside(self, effect: float) -> float:
+        """How far the effect lies outside; at most 0 inside, infinite for an empty set."""
+        far = max(self.low - effect, effect - self.high)
+        return float("inf") if np.isnan(far) else far
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,16 +86,16 @@ class Judge:
         return float(np.max(np.abs([moved.low - interval.low, moved.high - interval.high])))
 
     def _set(self, strength: float, shift: float) -> Interval:
-        tester = self._tester(strength, shift)
+        decision = self._decision(strength, shift)
         if isinstance(self.grid, int):
             inner = without_shape(self.system, strength, self.found.values, self.found.target)
-            low, high, said = ends(tester, inner, REACH * self.found.std_error, self.grid)
+            low, high, said = ends(decision, inner, REACH * self.found.std_error, self.grid)
         else:
-            low, high, said = on_grid(tester, self.grid)
+            low, high, said = on_grid(decision, self.grid)
         parts = [_SAID[said], f"a choice of {len(self.rays)} implied inequalities" if self.chosen else ""]
         return Interval(low, high, "; ".join(part for part in parts if part))
 
-    def _tester(self, strength: float, shift: float) -> Tester:
+    def _decision(self, strength: float, shift: float) -> Decision:
         found, alpha = self.found, 1 - self.level
         # Directions of the largest change give the same moments when the strength is zero.
         count = len(self.system.pieces) if strength > 0 else 1
@@ -103,10 +104,10 @@ class Judge:
             for i in range(count)
         )
         if self.noise.shape[1] == 0:
-            return Tester(pieces, np.full(count, np.inf), alpha)
+            return Decision(pieces, np.full(count, np.inf), alpha)
         share = alpha / SHARE
         simulated = np.array([moments.ceiling(self.noise, share) for moments in pieces])
-        return Tester(pieces, simulated[:, 0] + shift * simulated[:, 1], (alpha - share) / (1 - share))
+        return Decision(pieces, simulated[:, 0] + shift * simulated[:, 1], (alpha - share) / (1 - share))
 
 
 def judge_of(
@@ -137,7 +138,7 @@ def judge_of(
 def _noise(covariance: Array, draws: int, generator: np.random.Generator) -> Array:
     """(k, draws) of a normal law, which may be singular."""
     values, vectors = np.linalg.eigh(covariance)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T  # the symmetric one does not turn with rounding
     return np.asarray(root @ generator.standard_normal((len(covariance), draws)))
 
 

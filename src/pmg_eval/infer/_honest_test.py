@@ -120,7 +120,7 @@ def moments_of(
 
 
 @dataclass(frozen=True, eq=False)
-class Tester:
+class Decision:
     """All pieces of a restriction at one strength: an effect is kept when some piece keeps it.
 
     Attributes
@@ -147,12 +147,12 @@ class Tester:
         return kept
 
 
-def ends(tester: Tester, inner: tuple[float, float], reach: float, points: int) -> tuple[float, float, str]:
+def ends(decision: Decision, inner: tuple[float, float], reach: float, points: int) -> tuple[float, float, str]:
     """Hull of the effects that are kept, and what is particular about it ("", "empty", "open", "hull").
 
     Parameters
     ----------
-    tester : Tester
+    decision : Decision
     inner : (low, high)
         Effects that the restriction allows at the estimates, most of which are kept.
     reach : float
@@ -164,21 +164,21 @@ def ends(tester: Tester, inner: tuple[float, float], reach: float, points: int) 
     for _ in range(6):
         wide = np.linspace(inner[0] - width, inner[1] + width, points)
         grid = np.unique(np.concatenate([wide, [inner[0], sum(inner) / 2, inner[1]]]))
-        low, high, said = on_grid(tester, grid)
+        low, high, said = on_grid(decision, grid)
         if said != "open":
             break
         width *= 2
     if said in ("empty", "open"):
         return (np.nan, np.nan, said) if said == "empty" else (low, high, said)
     at = np.searchsorted(grid, [low, high])
-    low = _refined(tester, low, float(grid[at[0] - 1]), reach)
-    high = _refined(tester, high, float(grid[at[1] + 1]), reach)
+    low = _refined(decision, low, float(grid[at[0] - 1]), reach)
+    high = _refined(decision, high, float(grid[at[1] + 1]), reach)
     return low, high, said
 
 
-def on_grid(tester: Tester, grid: Array) -> tuple[float, float, str]:
+def on_grid(decision: Decision, grid: Array) -> tuple[float, float, str]:
     """Smallest and largest point of an ascending grid that is kept."""
-    kept = tester.keeps(grid)
+    kept = decision.keeps(grid)
     where = np.flatnonzero(kept)
     if len(where) == 0:
         return np.nan, np.nan, "empty"
@@ -188,11 +188,11 @@ def on_grid(tester: Tester, grid: Array) -> tuple[float, float, str]:
     return low, high, "" if kept[where[0] : where[-1]].all() else "hull"
 
 
-def _refined(tester: Tester, kept: float, lost: float, reach: float) -> float:
+def _refined(decision: Decision, kept: float, lost: float, reach: float) -> float:
     """The last effect kept between one that is and one that is not, to less than a millionth of a standard error."""
     while abs(lost - kept) > 1e-8 * reach:
-        grid = np.linspace(kept, lost, 12)
-        inside = tester.keeps(grid[1:-1])
+        grid = np.linspace(kept, lost, 40)
+        inside = decision.keeps(grid[1:-1])
         last = len(inside) if inside.all() else int(inside.argmin())  # the one before the first that is lost
         kept, lost = float(grid[last]), float(grid[last + 1])
     return kept

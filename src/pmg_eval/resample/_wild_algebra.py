@@ -26,11 +26,11 @@ import numpy as np
 
 from pmg_eval.estimate._clusters import ClusterAlgebra
 from pmg_eval.numerics.rows import Array
+from pmg_eval.numerics.signs import CELLS, random_signs
 
 Weights = Literal["rademacher", "webb", "mammen", "normal"]
 Kind = Literal["11", "13", "31", "33"]
 
-_CELLS = 1 << 17  # multipliers in one block: it stays in the cache
 _MAMMEN = (1 - np.sqrt(5)) / 2, (1 + np.sqrt(5)) / 2
 _WEBB: Array = np.array([sign * size**0.5 for sign in (-1, 1) for size in (0.5, 1.0, 1.5)])
 
@@ -129,14 +129,13 @@ def bootstrap(
 
 def multipliers(weights: Weights, draws: int, count: int, generator: np.random.Generator) -> Iterator[Array]:
     """Blocks (rows, G) of multipliers with mean zero and variance one."""
-    step = max(1, _CELLS // count)
+    if weights == "rademacher":
+        yield from random_signs(generator, draws, count)
+        return
+    step = max(1, CELLS // count)
     for start in range(0, draws, step):
         shape = (min(step, draws - start), count)
-        if weights == "rademacher":
-            bits = np.frombuffer(generator.bytes(-(-shape[0] * count // 8)), dtype=np.uint8)
-            signs = np.unpackbits(bits, count=shape[0] * count).reshape(shape)
-            yield np.asarray(signs * 2.0 - 1.0, dtype=np.float64)
-        elif weights == "webb":
+        if weights == "webb":
             yield _WEBB[generator.integers(0, 6, shape, dtype=np.int8)]
         elif weights == "mammen":
             low, high = _MAMMEN
@@ -148,7 +147,7 @@ def multipliers(weights: Weights, draws: int, count: int, generator: np.random.G
 def every_sign(count: int) -> Iterator[Array]:
     """All 2^G vectors of signs, in blocks."""
     total = 1 << count
-    step = max(1, _CELLS // count)
+    step = max(1, CELLS // count)
     for start in range(0, total, step):
         number = np.arange(start, min(start + step, total))
         yield np.asarray(1.0 - 2.0 * (number[:, None] >> np.arange(count) & 1), dtype=np.float64)

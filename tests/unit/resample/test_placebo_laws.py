@@ -126,18 +126,18 @@ def test_unknown_laws_are_refused() -> None:
 
 
 def test_p_values_of_an_area_without_an_effect_are_uniform() -> None:
-    """250 panels of 121 areas with noise that shrinks with size: Kolmogorov-Smirnov at 1e-4, as for all laws."""
+    """200 panels of 121 areas with noise that shrinks with size: Kolmogorov-Smirnov at 1e-4, as for all laws."""
     rng = np.random.default_rng(17)
     people = np.exp(rng.normal(0, 1, 121))
     fixed = noise_panel(np.zeros((121, 3)), {0: 2}, people)
     found = []
-    for _ in range(250):
+    for _ in range(200):
         noise = rng.standard_normal((121, 3)) * np.sqrt(0.3 + 1 / people)[:, None]
         areas = resample.placebo(differences, fixed.with_values("rate", noise.ravel()), "rate", draws=960)
         found.append((areas.to_frame()["p_value"][0], areas.details.checks["p_size_matched"][0]))
     for p in np.array(found).T:
         assert stats.kstest(p, "uniform").pvalue > 1e-4
-        assert np.mean(p <= 0.05) == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / 250))
+        assert np.mean(p <= 0.05) == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / 200))
 
 
 # --- few events ------------------------------------------------------------------------------------------------------

@@ -268,3 +268,15 @@ def test_terms_are_found_after_taking_some() -> None:
         assert resample.wild(part, cluster="province").p_value == whole.p_value
     assert resample.wild(estimate, term=-1, cluster="province").p_value == whole.p_value
     assert whole.to_dict()["provenance"]["options"]["term"] == "z"
+
+
+def test_the_unrestricted_interval_is_the_quantile_of_its_draws() -> None:
+    """The draws do not move with the null: 90 % of 64 draws by hand, the 58th largest of |t*| and its mirror image."""
+    test = resample.wild(fitted(data()), term="x", cluster="province", restricted=False, level=0.9)
+    assert test.details is not None
+    se = test.estimate / test.statistic
+    # p(r) = #(|t*| > |t|)/64 is at least 0.1 while at least seven draws are larger
+    reach = np.sort(np.abs(test.details["t"]))[-7]
+    assert_allclose(
+        [test.conf_low, test.conf_high], [test.estimate - reach * se, test.estimate + reach * se], rtol=1e-8
+    )
