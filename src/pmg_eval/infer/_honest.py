@@ -116,8 +116,8 @@ def honest(
 
     References
     ----------
-    Rambachan and Roth (2023), doi:10.1093/restud/rdad018. Andrews, Roth and Pakes (2023), doi:10.1093/restud/rdad005.
-    Armstrong and Kolesár (2018), doi:10.3982/ECTA14434.
+    Rambachan and Roth (2023), doi:10.1093/restud/rdad018. Andrews, Roth and Pakes (2023), doi:10.1093/restud/rdad004.
+    Armstrong and Kolesár (2018), doi:10.3982/ECTA14434. Roth (2024), arXiv:2401.12309 (the common reference period).
 
     Examples
     --------

@@ -23,7 +23,7 @@ def wild(
     restricted: bool = True,
     kind: Kind = "11",
     alternative: Alternative = "two-tailed",
-    ties: bool = False,
+    ties: bool = True,
     draws: int = 9_999,
     level: float = 0.95,
     invert: bool = True,
@@ -61,8 +61,8 @@ def wild(
     alternative : {"two-tailed", "equal-tailed", "greater", "less"}
         Two-tailed compares sizes, equal-tailed doubles the smaller tail (better where the law is skewed).
     ties : bool
-        Count draws that equal the observed statistic, and the data themselves among random draws. By default p is the
-        strict share, as in the reference implementations.
+        Count draws that equal the observed statistic, and the data themselves among random draws, so that p is never
+        zero. ``False``: the strict share, as in the reference implementations.
     draws : int
         Random draws. When all :math:`2^G` signs are no more than that, they are enumerated and the test is exact.
     level : float
@@ -100,8 +100,8 @@ def wild(
     unrestricted one nearly always does.
 
     CV1 is G/(G-1)·(N-1)/(N-p) with the p regressors that are not absorbed (the default of R ``fwildclusterboot``), CV3
-    has (G-1)/G; no factor changes p. Where we differ from that package: its "fnw11" is our kind 11; its "11" counts
-    draws that tie with the data when rounding goes that way (``ties=True`` here). Its kinds 13 and 33 put (G-1)/G
+    has (G-1)/G; no factor changes p. Where we differ from that package: its "fnw11" is our kind 11 with
+    ``ties=False``; its "11" counts draws that tie with the data when rounding goes that way. Its kinds 13 and 33 put (G-1)/G
     on the CV3 of the draws but not on that of the statistic they are compared with, so its p is too large; ours is that
     of G+1 regressions per draw, run one by one. Its intervals stop after ten steps of a root search, ours at the exact
     step of p.
@@ -126,7 +126,7 @@ def wild(
     >>> test.distribution
     "all 1,024 rademacher draws over 10 clusters of 'unit', null imposed, kind 11"
     >>> round(test.p_value, 4), test.p_min, test.p_error
-    (0.0039, 0.001953125, 0.0)
+    (0.0059, 0.001953125, 0.0)
     """
     details, column = _coefficient(estimate, term)
     _check(weights, kind, alternative, draws, level)

@@ -125,11 +125,11 @@ def _two_way() -> Mapping[str, Any]:
 
 def _wild() -> Mapping[str, Any]:
     fit = _regression()
-    whole = resample.wild(fit, cluster="nine", draws=512, invert=False)
+    whole = resample.wild(fit, cluster="nine", draws=512, invert=False, ties=False)
     found = {"t": whole.statistic, "11": whole.p_value}
     for side in ("greater", "less"):
-        found[side] = resample.wild(fit, cluster="nine", draws=512, alternative=side, invert=False).p_value
-    found["31"] = resample.wild(fit, cluster="nine", kind="31", draws=512, invert=False).p_value
+        found[side] = resample.wild(fit, cluster="nine", draws=512, alternative=side, invert=False, ties=False).p_value
+    found["31"] = resample.wild(fit, cluster="nine", kind="31", draws=512, invert=False, ties=False).p_value
     return found
 
 

@@ -42,7 +42,7 @@ def _randomization() -> Mapping[str, Any]:
 
 def _wild() -> Mapping[str, Any]:
     fit = two_way(SIX)
-    return {"coefficient": fit.values[0], "p": resample.wild(fit, draws=64, invert=False).p_value}
+    return {"coefficient": fit.values[0], "p": resample.wild(fit, draws=64, invert=False, ties=False).p_value}
 
 
 def _jackknife_plus() -> Mapping[str, Any]:
