@@ -48,7 +48,8 @@ def base_stagg() -> Estimate[LinearFit]:
 def ours(name: str, kind: str, **options: Any) -> Test:
     cluster, term = ENUMERATED[name]
     estimate = castle() if "castle" in name else base_stagg()
-    return resample.wild(estimate, term=term, cluster=cluster, kind=kind.removeprefix("fnw"), **{"ties": False, **options})  # type: ignore[arg-type]
+    options = {"ties": False, "kind": kind.removeprefix("fnw"), **options}
+    return resample.wild(estimate, term=term, cluster=cluster, **options)  # type: ignore[arg-type]
 
 
 def test_every_enumerated_case_is_looked_at() -> None:

@@ -15,6 +15,8 @@ from pmg_eval import did
 from pmg_eval.errors import DesignError, InferenceError, NumericalError, PmgEvalWarning
 from pmg_eval.estimate import Estimate, Influence, stack
 from pmg_eval.estimate.terms import REFERENCE
+from pmg_eval.evaluation._check import ALPHA, Check
+from pmg_eval.evaluation._checks_assumptions import diverging_trends, shared_shocks
 from pmg_eval.evaluation._family import Family
 from pmg_eval.evaluation._figures import counted, effect, figure, interval
 from pmg_eval.infer import DefaultDetails
@@ -23,19 +25,8 @@ from pmg_eval.resample import JackknifeDetails, placebo, placebo_in_time
 from pmg_eval.resample._pool import pool_mask
 from pmg_eval.typing import Estimator
 
-ALPHA = 0.05
 ENOUGH = 6  # treated areas (as many equal ones) below which a pooled interval rests on very few
 FEW = 5  # a pre-period that rests on fewer areas says little about all of them
-
-
-@dataclass(frozen=True)
-class Check:
-    """One question put to the design, what was found, and how it reads."""
-
-    check: str
-    question: str
-    finding: str
-    verdict: Literal["pass", "attention", "not possible"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +54,7 @@ def all_checks(
     hull: pd.DataFrame,
     no_hull: str,
 ) -> pd.DataFrame:
-    """Pre-trends, base period, leave-one-out, placebo in time, randomization, hull, size of the comparison."""
+    """Pre-trends, base period, leave-one-out, placebo in time, randomization, diverging trends, shocks, hull, size."""
     one = effects.where(group="overall").to_frame()["n_treated"].iloc[0] == 1
     checks = [
         _pre_trend(effects, anticipation),
@@ -72,6 +63,8 @@ def all_checks(
         _leave_one_out(effects),
         _in_time(estimator, panel, outcome, anticipation, eligible, rng, n_jobs),
         _randomization(inference),
+        diverging_trends(panel, outcome, family, anticipation),
+        shared_shocks(effects, panel, outcome, family),
         _hull(hull, no_hull),
         _concentration(effects, panel, eligible, bool(one)),
     ]

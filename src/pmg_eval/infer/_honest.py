@@ -63,9 +63,9 @@ def honest(
         shape, where it is the shortest; C-LF otherwise.
     level : float, default 0.95
     guard : bool
-        Widen the covariance so that without any violation the interval is the one of ``to_frame()`` (t quantiles, few
-        treated areas; quantiles of draws). ``False``: the raw covariance with normal quantiles, as the reference
-        package; the same where an estimate carries a bare covariance.
+        Widen the covariance so that without any violation the interval of each event time is the one of ``to_frame()``
+        (t quantiles, few treated areas; quantiles of draws). ``False``: the raw covariance with normal quantiles, as R
+        does; the same where an estimate carries a bare covariance.
     reference : int, optional
         Event time of the reference period, where no term has the status ``"reference"``.
     grid : int or array
@@ -130,12 +130,12 @@ def honest(
        strength  conf_low  conf_high  id_low  id_high    method
     0       0.0      0.52       1.08     0.8      0.8  original
     1       0.0      0.52       1.08     0.8      0.8      C-LF
-    2       0.5      0.32       1.28     0.7      0.9      C-LF
-    3       1.0      0.03       1.57     0.6      1.0      C-LF
-    4       1.5     -0.28       1.88     0.5      1.1      C-LF
-    5       2.0     -0.61       2.21     0.4      1.2      C-LF
+    2       0.5      0.43       1.17     0.7      0.9      C-LF
+    3       1.0      0.27       1.33     0.6      1.0      C-LF
+    4       1.5      0.08       1.52     0.5      1.1      C-LF
+    5       2.0     -0.13       1.73     0.4      1.2      C-LF
     >>> round(found.breakdown, 2)
-    1.04
+    1.69
     """
     restriction = RelativeMagnitude() if restriction is None else restriction
     _check(restriction, level, draws)

@@ -40,7 +40,7 @@ class DefaultDetails:
     tried : DataFrame
         One row per method and term: ``method, role`` ("headline" or "beside"), ``valid`` (for this number of areas),
         ``estimate, conf_low, conf_high, p_value, p_min`` (smallest attainable), ``p_error`` (Monte-Carlo), ``note``
-        (why it is not valid or could not be had; of a randomization test, its distribution), and the labels of the terms.
+        (why it is not valid or could not be had; of a randomization test, its distribution), labels of the terms.
     agreement : {"agree", "mixed", "alone"}
         Whether all valid methods lie on the same side of 5 %; ``"alone"`` when no other is valid.
     law : object

@@ -21,6 +21,7 @@ from pmg_eval.panel._door import need_panel
 from pmg_eval.resample._align import aligned, label_keys
 from pmg_eval.resample._bootstrap_units import Urn, resampled, urn_of
 from pmg_eval.resample._checkpoint import job_key
+from pmg_eval.resample._door import estimated, is_whole, need_jobs, need_label, need_seed
 from pmg_eval.resample._tasks import run
 from pmg_eval.typing import Estimator
 
@@ -199,9 +200,13 @@ def bootstrap(
     True
     """
     _check(kind, multiplier, few_treated, draws)
+    need_seed(rng)
+    need_jobs(n_jobs)
+    need_label("cluster", cluster)
+    need_label("strata", strata)
     need_panel(panel)
     panel = panel.for_outcome(outcome)
-    full = estimator(panel, outcome)
+    full = estimated(estimator, panel, outcome)
     generator = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
     if kind == "multiplier":
         if checkpoint is not None:
@@ -231,8 +236,8 @@ def _check(kind: str, multiplier: str, few_treated: str, draws: int) -> None:
     ):
         if value not in known:
             raise DataError("PMG-OPTION", f"unknown {name} {value!r}", fix=" or ".join(f'"{item}"' for item in known))
-    if draws < 2:
-        raise DataError("PMG-DRAWS", f"draws={draws}", fix="at least two; 999 give a p in steps of 0.001")
+    if not is_whole(draws, 2):
+        raise DataError("PMG-DRAWS", f"draws={draws!r}", fix="at least two; 999 give a p in steps of 0.001")
 
 
 # ---- multipliers --------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from pmg_eval.panel import Panel
 from pmg_eval.resample._conformal_panel import OneArea, gaps, one_area
 from pmg_eval.resample._conformal_plan import Answer, Plan
 from pmg_eval.resample._conformal_test import Permutations
+from pmg_eval.resample._door import is_number, need_estimate, need_estimator, need_seed, need_share, need_whole
 from pmg_eval.resample._options import by_unit
 from pmg_eval.resample._tasks import run
 from pmg_eval.typing import Estimator
@@ -134,6 +135,8 @@ def conformal(
     (0.0417, True)
     """
     _check(permutations, q, level, draws)
+    need_seed(rng)
+    need_estimator(estimator)
     area = one_area(panel, outcome, unit, anticipation)
     path = _path(null, area)
     effect = _effects(estimator, area)
@@ -159,19 +162,18 @@ def conformal(
 def _check(permutations: object, q: float, level: float, draws: int) -> None:
     if not isinstance(permutations, str) or permutations not in ("block", "iid"):
         raise DataError("PMG-OPTION", f"unknown permutations={permutations!r}", fix='"block" or "iid"')
-    if not (np.isfinite(q) and q >= 1):
+    if not (is_number(q) and np.isfinite(q) and q >= 1):
         raise DataError("PMG-OPTION", f"q={q!r} must be finite and at least 1", fix="1, or 2")
-    if not 0 < level < 1:
-        raise DataError("PMG-LEVEL", f"level={level!r} must lie between 0 and 1", fix="for example 0.95")
-    if draws < 1:
-        raise DataError("PMG-DRAWS", f"draws={draws} must be positive")
+    need_share("level", level, example="0.95")
+    need_whole("draws", draws)
 
 
 def _path(null: float | Sequence[float], area: OneArea) -> Array:
-    values = np.asarray(null, dtype=np.float64)
     treated = int(area.after.sum())
+    numbers = [null] if np.ndim(null) == 0 else list(null)  # type: ignore[arg-type]
+    values = np.asarray(null, dtype=np.float64) if all(map(is_number, numbers)) else np.array(np.nan)
     if values.shape not in ((), (treated,)) or not np.isfinite(values).all():
-        what = f"null is one finite number, or one for each of the {treated} treated periods; got shape {values.shape}"
+        what = f"null is one finite number, or one for each of the {treated} treated periods; got {null!r}"
         raise DataError("PMG-SHAPE", what, fix="null=0.0")
     return np.full(treated, values)
 
@@ -179,6 +181,7 @@ def _path(null: float | Sequence[float], area: OneArea) -> Array:
 def _effects(estimator: Estimator, area: OneArea) -> Array:
     """The estimator's gaps (T,) from the fit on the past, with its own warnings and refusals."""
     found = by_unit(estimator)(area.panel, area.outcome)
+    need_estimate(found)
     effects: Array = gaps(found, [area.unit], area.codes, area.start)[0]
     return effects
 

@@ -11,6 +11,7 @@ from pmg_eval.errors import DataError, DesignError
 from pmg_eval.estimate import Estimate, Provenance
 from pmg_eval.panel import Panel
 from pmg_eval.panel._door import need_panel
+from pmg_eval.resample._door import estimated, need_estimator
 from pmg_eval.typing import Estimator
 
 
@@ -75,12 +76,13 @@ def donut(
     >>> overall(panel, "rate").values.tolist(), resample.donut(overall, panel, "rate").values.tolist()
     ([1.0], [2.0])
     """
+    need_estimator(estimator)
     need_panel(panel)
     first = _before(panel, before)
     last = _periods("after", after)
     panel = panel.for_outcome(outcome)  # the policy for missing cells is about the data, not about what is cut out here
     hole, lost = _hole(panel, first, last)
-    found = estimator(panel.select_rows(~hole), outcome)
+    found = estimated(estimator, panel.select_rows(~hole), outcome)
     return replace(found, provenance=_provenance(found, panel, hole, first, last, lost))
 
 

@@ -15,6 +15,7 @@ from pmg_eval.panel import Panel
 from pmg_eval.panel._door import need_panel
 from pmg_eval.resample._align import aligned, label_keys
 from pmg_eval.resample._checkpoint import job_key
+from pmg_eval.resample._door import estimated, need_label
 from pmg_eval.resample._tasks import run
 from pmg_eval.typing import Estimator
 
@@ -112,9 +113,10 @@ def jackknife(
     >>> resample.jackknife(overall, panel, "rate").to_frame()["df"].tolist()
     [4.0]
     """
+    need_label("cluster", cluster)
     need_panel(panel)
     panel = panel.for_outcome(outcome)  # once: its warnings come once, and the units it drops are not left out again
-    full = estimator(panel, outcome)
+    full = estimated(estimator, panel, outcome)
     names, codes = _clusters(panel, cluster)
     count = len(names)
     if count < 3:

@@ -113,10 +113,11 @@ def jackknife_plus(
     (True, 0.0488)
     """
     _check(quantile, level)
+    need_estimator(estimator)
     area = one_area(panel, outcome, unit, anticipation)
     before: list[int] = np.flatnonzero(~area.after).tolist()
     _need_periods(len(before), level, conservative, quantile, area)
-    own = gaps(by_unit(estimator)(area.panel, outcome), [area.unit], area.codes, area.start, before=False)[0]
+    own = gaps(estimated(by_unit(estimator), area.panel, outcome), [area.unit], area.codes, area.start, before=False)[0]
     refit, _ = prepared(estimator)
     found = np.array(run(lambda period: _without(refit, area, period), before, n_jobs, "earlier periods"))
     errors, gap = np.abs(found[:, -1]), found[:, :-1]
@@ -155,8 +156,7 @@ def jackknife_plus(
 def _check(quantile: object, level: float) -> None:
     if not isinstance(quantile, str) or quantile not in ("interpolated", "order"):
         raise DataError("PMG-OPTION", f"unknown quantile={quantile!r}", fix='"interpolated" or "order"')
-    if not 0 < level < 1:
-        raise DataError("PMG-LEVEL", f"level={level!r} must lie between 0 and 1", fix="for example 0.95")
+    need_share("level", level, example="0.95")
 
 
 def _need_periods(count: int, level: float, conservative: bool, quantile: str, area: OneArea) -> None:

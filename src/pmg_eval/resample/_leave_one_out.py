@@ -16,6 +16,7 @@ from pmg_eval.panel import Panel
 from pmg_eval.panel._door import need_panel
 from pmg_eval.resample._align import aligned, label_keys
 from pmg_eval.resample._checkpoint import job_key
+from pmg_eval.resample._door import estimated, need_label
 from pmg_eval.resample._jackknife import JackknifeDetails
 from pmg_eval.resample._tasks import run
 from pmg_eval.typing import Estimator
@@ -133,10 +134,11 @@ def leave_one_out(
     """
     if only not in ("treated", "all"):
         raise DataError("PMG-OPTION", f"unknown only={only!r}", fix='"treated" or "all"')
+    need_label("by", by)
     need_panel(panel)
     panel = panel.for_outcome(outcome)
     names, members = _groups(panel, by, only)
-    full = estimator(panel, outcome)
+    full = estimated(estimator, panel, outcome)
     keys = label_keys(full)
 
     def without(group: int) -> list[Any]:

@@ -10,6 +10,7 @@ from pmg_eval.errors import DesignError
 from pmg_eval.estimate import Estimate
 from pmg_eval.panel import Panel
 from pmg_eval.panel._door import need_panel
+from pmg_eval.resample._door import estimated, need_estimator, need_whole
 from pmg_eval.typing import Estimator
 
 
@@ -42,8 +43,9 @@ def placebo_in_time(
     -----
     A gap from zero means diverging trends, anticipation, or regression to the mean after selection on the outcome.
     """
-    if periods < 1:
-        raise DesignError("PMG-PLACEBO-TIME", f"periods={periods} must be at least 1")
+    need_whole("periods", periods, code="PMG-PLACEBO-TIME", example="2")
+    need_whole("anticipation", anticipation, 0, code="PMG-OPTION", example="0")
+    need_estimator(estimator)
     need_panel(panel)
     panel = panel.for_outcome(outcome)  # the policy for missing cells is about the data, not about what is cut off here
     start = panel.cohort[panel.row_unit]
@@ -56,4 +58,4 @@ def placebo_in_time(
             f"no area has a period before a start {periods} periods earlier",
             fix="fewer `periods`, or a panel that begins earlier",
         )
-    return estimator(before.with_cohort(fake), outcome)
+    return estimated(estimator, before.with_cohort(fake), outcome)

@@ -18,6 +18,7 @@ from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
 from pmg_eval.panel._door import need_panel
 from pmg_eval.resample._checkpoint import job_key
+from pmg_eval.resample._door import estimated, need_label, need_seed, need_whole
 from pmg_eval.resample._randomize_invert import TIE, Inverted, confidence_set, imposed, need_of
 from pmg_eval.resample._randomize_paths import Among, Paths, paths_of
 from pmg_eval.resample._tasks import run
@@ -137,9 +138,11 @@ def randomize(
     p = 0.005, 1.25 [0.59, 1.83]
     """
     _check(draws, until, level, statistic)
+    need_seed(rng)
+    need_label("within", within)
     need_panel(panel)
     panel = panel.for_outcome(outcome)  # a unit the policy for missing cells drops cannot be assigned anything
-    estimate = estimator(panel, outcome)
+    estimate = estimated(estimator, panel, outcome)
     observed = _statistic(estimate, statistic)
     if not np.isfinite(observed):
         raise InferenceError(
@@ -178,10 +181,9 @@ def randomize(
 
 
 def _check(draws: int, until: int | None, level: float, statistic: str) -> None:
-    if draws < 1:
-        raise DataError("PMG-DRAWS", f"draws={draws} must be positive")
-    if until is not None and until < 1:
-        raise DataError("PMG-DRAWS", f"until={until} must be positive", fix="None never draws more than draws")
+    need_whole("draws", draws)
+    if until is not None:
+        need_whole("until", until, example="9_999, or None for exactly `draws`")
     check_level(level)
     if statistic not in ("estimate", "t"):
         raise DataError("PMG-OPTION", f"unknown statistic {statistic!r}", fix='"estimate" or "t"')

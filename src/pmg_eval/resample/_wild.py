@@ -101,10 +101,10 @@ def wild(
 
     CV1 is G/(G-1)·(N-1)/(N-p) with the p regressors that are not absorbed (the default of R ``fwildclusterboot``), CV3
     has (G-1)/G; no factor changes p. Where we differ from that package: its "fnw11" is our kind 11 with
-    ``ties=False``; its "11" counts draws that tie with the data when rounding goes that way. Its kinds 13 and 33 put (G-1)/G
-    on the CV3 of the draws but not on that of the statistic they are compared with, so its p is too large; ours is that
-    of G+1 regressions per draw, run one by one. Its intervals stop after ten steps of a root search, ours at the exact
-    step of p.
+    ``ties=False``; its "11" counts draws that tie with the data when rounding goes that way. Its kinds 13 and 33 put
+    (G-1)/G on the CV3 of the draws but not on that of the statistic they are compared with, so its p is too large; ours
+    is that of G+1 regressions per draw, run one by one. Its intervals stop after ten steps of a root search, ours at
+    the exact step of p.
 
     References
     ----------

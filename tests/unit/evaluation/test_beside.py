@@ -139,7 +139,8 @@ def test_summary_is_for_a_reader_without_statistics(rates, events) -> None:
     for _, found in (rates, events):
         assert found.summary[0] == found.headline
         assert "3 methods with different assumptions" in found.summary[1]
-        assert "checks of the design" in found.summary[2]
+        assert "in another such area the effect would be expected within" in found.summary[2]
+        assert "checks of the design" in found.summary[3]
 
 
 def test_an_estimator_that_refuses_is_left_out_and_said() -> None:

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from pandas.testing import assert_frame_equal
 
 import pmg_eval as pe
-from pmg_eval import did, resample
+from pmg_eval import did, infer, resample
 from pmg_eval.errors import DataError, DesignError, InferenceError, PmgEvalWarning
 from pmg_eval.evaluation import _evaluate
 from pmg_eval.evaluation._family import family_of, for_areas
@@ -441,6 +441,33 @@ def test_the_pool_narrows_both_randomization_and_placebos(rates) -> None:
     assert (found.areas.terms["n_placebo"] == 30).all()
     assert "pool of 37 areas" in found.checks.set_index("check").loc["randomization in the pool", "finding"]
     assert found.provenance.options["eligible"] == pool
+
+
+def test_areas_together(rates) -> None:
+    """Adjusted p-values, shrunken effects and ranks of the areas are those of direct calls."""
+    _, found = rates
+    adjusted = infer.adjust(found.areas, rng=5).set_index("unit")
+    shrunk = infer.shrink(found.areas).to_frame().set_index("unit")
+    league = found.league.set_index("unit")
+    assert_allclose(league["p_adjusted"], adjusted["p_adjusted"][league.index])
+    assert_allclose(league["shrunk_high"], shrunk["conf_high"][league.index])
+    assert league["rank"].tolist() == sorted(league["rank"])
+    assert ((league["rank_low"] <= league["rank"]) & (league["rank"] <= league["rank_high"])).all()
+    spread = infer.pool(found.areas)
+    assert f"p = {spread.details.q_p:.3f}" in found.summary[2]
+
+
+def test_divergence_and_shared_shocks_are_checked() -> None:
+    table = staggered(n=46, periods=7, starts={2004: 4, 2005: 3}, effect=-9.0)
+    panel = panel_of(table, region="region")
+    checks = pe.evaluate(panel, "rate", draws=19).checks.set_index("check")
+    study = did.group_time(panel, "rate", base_period="universal").average(by="event_time")
+    bound = infer.honest(study, restriction=infer.RelativeMagnitude(strengths=(1.0,)), target="average")
+    assert f"up to {bound.breakdown:.2f} times" in checks.loc["diverging trends", "finding"]
+    assert checks.loc["diverging trends", "verdict"] == ("pass" if bound.breakdown >= 1 else "attention")
+    shock = infer.common_shock(did.imputation(panel, "rate").average(), panel, "rate")
+    assert f"p = {shock.moran.p_value:.3f}" in checks.loc["shared shocks", "finding"]
+    assert "clustered on regions" in checks.loc["shared shocks", "finding"]
 
 
 def test_groups_are_the_documented_ones(rates) -> None:
