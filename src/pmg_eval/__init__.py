@@ -1,10 +1,10 @@
 """Evaluation statistics: what an intervention did, per area and overall.
 
 >>> import pmg_eval as pe
->>> from pmg_eval import did, recidivism, resample, synth
+>>> from pmg_eval import did, infer, recidivism, resample, synth
 """
 
-from pmg_eval import did, recidivism, resample, synth
+from pmg_eval import did, infer, recidivism, resample, synth
 from pmg_eval._version import __version__
 from pmg_eval.errors import (
     DataError,
@@ -56,6 +56,7 @@ __all__ = [
     "evaluate",
     "hac",
     "independent",
+    "infer",
     "recidivism",
     "resample",
     "stack",

@@ -488,3 +488,21 @@ def test_paths_are_refused_before_the_work(
     assert __main__.main([part.format(tmp_path) for part in arguments]) == 2
     assert "[PMG-" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_certificate_is_printed_in_a_line_and_its_landmarks_have_names_of_their_own(
+    certificate: Certificate,
+) -> None:
+    assert repr(certificate).startswith(f"Certificate of pmg_eval {certificate.version}, {certificate.date}: passed (")
+    assert len(repr(certificate)) < 200
+    page = certificate.to_html()
+    headings = re.findall(r"<h2[^>]*>([^<]*)</h2>", page)
+    assert not set(headings) & set(re.findall(r'aria-label="([^"]*)"', page))
+
+
+def test_only_cases_can_be_certified() -> None:
+    for given in ("did/imputation", 3, [3], [None]):
+        with pytest.raises(DataError, match=r"PMG-CASES.*verify\.read"):
+            verify.certify(cases=given)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="there is no case to run"):
+        verify.certify(cases=[])

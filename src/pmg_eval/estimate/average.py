@@ -61,6 +61,27 @@ def average(estimate: Estimate[Any], by: By | None, overall: Overall, balance: i
     )
 
 
+def average_values(estimate: Estimate[Any], terms: pd.DataFrame, by: By | None) -> Array:
+    """``estimate.average(by=by).values`` in the order of ``terms`` (one row, or one per label), by plain sums.
+
+    NaN where the estimate has no such term. For re-estimation, where labels and a law are not needed and cost more than
+    the sums.
+    """
+    own, weight = estimate.terms, _weights(estimate)
+    used = np.isfinite(estimate.values) & (weight > 0)
+    if "event_time" in own and by != "event_time":
+        used &= (own["event_time"] >= 0).to_numpy(dtype=bool, na_value=False)
+    position = np.zeros(len(own), dtype=np.int64)
+    if by is not None:
+        position = pd.Index(terms[by]).get_indexer(pd.Index(own[by]))
+        used &= position >= 0
+    total = np.bincount(position[used], weight[used], minlength=len(terms))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(
+            np.bincount(position[used], weight[used] * estimate.values[used], minlength=len(terms)) / total
+        )
+
+
 def _rescaled(inner: Estimate[Any], counts: pd.Series[Any]) -> Estimate[Any]:
     factor = 1 / inner.terms["cohort"].map(counts).to_numpy(dtype=np.float64)
     terms = inner.terms.assign(weight=inner.terms["weight"] * factor)

@@ -111,6 +111,11 @@ class Sensitivity:
         if missing:
             raise DataError("PMG-COLUMN", "a Sensitivity lacks columns", where=missing)
 
+    def __str__(self) -> str:
+        where = "never in the range tried" if np.isnan(self.breakdown) else f"at {self.breakdown:.3g}"
+        table = self.bounds[["strength", "conf_low", "conf_high", "method"]].to_string(index=False)
+        return f"{self.assumption}\nThe interval contains no effect: {where}.\n{table}"
+
     def to_frame(self) -> pd.DataFrame:
         """A copy of the bounds."""
         return self.bounds.copy()

@@ -14,12 +14,14 @@ import pandas as pd
 from pmg_eval import did
 from pmg_eval.errors import DesignError, InferenceError, NumericalError, PmgEvalWarning
 from pmg_eval.estimate import Estimate, Influence, stack
+from pmg_eval.estimate.average import average_values
 from pmg_eval.estimate.terms import REFERENCE
 from pmg_eval.evaluation._check import ALPHA, Check
 from pmg_eval.evaluation._checks_assumptions import diverging_trends, shared_shocks
 from pmg_eval.evaluation._family import Family
 from pmg_eval.evaluation._figures import counted, effect, figure, interval
 from pmg_eval.infer import DefaultDetails
+from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
 from pmg_eval.resample import JackknifeDetails, placebo, placebo_in_time
 from pmg_eval.resample._pool import pool_mask
@@ -37,6 +39,10 @@ class Overall:
 
     def __call__(self, panel: Panel, outcome: str) -> Estimate[Any]:
         return self.estimator(panel, outcome).average()
+
+    def values(self, panel: Panel, outcome: str, terms: pd.DataFrame) -> Array:
+        """The number alone: what a randomization test estimates again."""
+        return average_values(self.estimator(panel, outcome), terms, None)
 
 
 def all_checks(

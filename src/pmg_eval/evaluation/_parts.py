@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from pmg_eval.estimate import Estimate, stack
+from pmg_eval.estimate.average import By, average_values
+from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
 from pmg_eval.typing import Estimator
 
@@ -43,6 +45,24 @@ class Parts:
             parts += [other.average(), other.average(by="cohort")]
             names += [name, f"{name} by cohort"]
         return stack(*parts, names=tuple(names))
+
+    def values(self, panel: Panel, outcome: str, terms: pd.DataFrame) -> Array:
+        """The values of :meth:`__call__` alone, in the order of its ``terms``: what a jackknife estimates again."""
+        fit = self.headline(panel, outcome)
+        parts: list[tuple[Estimate[Any], str, By | None]] = [
+            (fit, "overall", None),
+            (fit, "cohort", "cohort"),
+            (fit, "event_time", "event_time"),
+        ]
+        for name, estimator in self.others:
+            other = estimator(panel, outcome)
+            parts += [(other, name, None), (other, f"{name} by cohort", "cohort")]
+        group = terms["group"].to_numpy()
+        found = np.full(len(terms), np.nan)
+        for estimate, name, by in parts:
+            rows = np.flatnonzero(group == name)
+            found[rows] = average_values(estimate, terms.iloc[rows], by)
+        return found
 
 
 def differences(whole: Estimate[Any], others: tuple[str, ...]) -> Estimate[Any] | None:

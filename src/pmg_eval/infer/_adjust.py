@@ -17,6 +17,7 @@ from pmg_eval.estimate.scales import SCALES
 from pmg_eval.estimate.stored import from_covariance
 from pmg_eval.estimate.terms import REFERENCE, select
 from pmg_eval.numerics.rows import Array
+from pmg_eval.resample._door import need_given, need_seed, need_whole
 
 Method = Literal["romano_wolf", "holm", "bonferroni", "bh", "by"]
 Law = Literal["gaussian", "multiplier"]
@@ -112,7 +113,9 @@ def adjust(
     [0.04, 0.06, 0.32]
     [0.03, 0.05, 0.32]
     """
+    need_given(estimate)
     _check(method, law, draws)
+    need_seed(rng)
     frame = estimate.to_frame()
     p_value = frame["p_value"].to_numpy(dtype=np.float64)
     chosen = _primary(estimate, frame, primary)
@@ -148,14 +151,17 @@ def _check(method: object, law: object, draws: int) -> None:
     for name, value, allowed in (("method", method, get_args(Method)), ("law", law, get_args(Law))):
         if value not in allowed:
             raise DataError("PMG-OPTION", f"unknown {name}={value!r}", fix=f"one of {', '.join(allowed)}")
-    if draws < 1:
-        raise DataError("PMG-DRAWS", f"draws={draws} must be positive")
+    need_whole("draws", draws, example="9_999")
 
 
 def _primary(estimate: Estimate[Any], frame: pd.DataFrame, primary: Any) -> Any:
     """Mask (k,) of the terms that stay unadjusted."""
     if primary is None:
         return np.zeros(len(frame), dtype=bool)
+    if not isinstance(primary, Hashable | Mapping):
+        raise DataError(
+            "PMG-PRIMARY", f"primary={primary!r} must be one label", fix='for example primary={"outcome": "suspects"}'
+        )
     if isinstance(primary, Mapping):
         chosen = np.isin(np.arange(len(frame)), select(estimate.terms, primary))
     else:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from pmg_eval.errors import DataError, InferenceError, PmgEvalError, PmgEvalWarning
 from pmg_eval.estimate import Covariance, Estimate, Influence, LinearFit
+from pmg_eval.estimate.average import average_values
 from pmg_eval.estimate.inference import check_level
 from pmg_eval.estimate.scales import SCALES
 from pmg_eval.infer._tried import MANY, SOME, DefaultDetails, Method, agreement, row_of, tried_table
@@ -40,6 +41,10 @@ class _Average:
         if isinstance(found.details, LinearFit):
             return found
         return found.average(by=self.by) if self.by else found.average()
+
+    def values(self, panel: Panel, outcome: str, terms: pd.DataFrame) -> Array:
+        """The averages alone, in the order of ``terms``."""
+        return average_values(self.estimator(panel, outcome), terms, self.by)
 
 
 @dataclass(frozen=True)

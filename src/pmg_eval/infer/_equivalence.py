@@ -14,6 +14,7 @@ from pmg_eval.estimate.scales import SCALES
 from pmg_eval.estimate.stored import from_covariance, stored_of
 from pmg_eval.estimate.support_intervals import RULES
 from pmg_eval.numerics.rows import Array
+from pmg_eval.resample._door import is_number, need_given, need_share
 
 Margin = float | tuple[float, float]
 EQUIVALENT, SMALL, DIFFERENT = "equivalent", "different but within the margin", "different"
@@ -84,8 +85,8 @@ def equivalence(estimate: Estimate[Any], margin: Margin | None = None, *, alpha:
     >>> infer.equivalence(two, 0.05)[["outcome", "p_value", "verdict"]].round(3).values.tolist()
     [['thefts', 0.023, 'equivalent'], ['assaults', 0.309, 'inconclusive']]
     """
-    if not 0 < alpha < 0.5:
-        raise DataError("PMG-LEVEL", f"alpha={alpha} must lie between 0 and 0.5", fix="for example 0.05")
+    need_given(estimate)
+    need_share("alpha", alpha, 0.5)
     scale = SCALES[estimate.scale]
     if np.isnan(scale.null) or estimate.terms["interval"].isin(list(RULES)).any():
         raise InferenceError(
@@ -129,8 +130,8 @@ def _margin(estimate: Estimate[Any], margin: Any) -> tuple[float, float]:
             fix="margin=0.9 for a rate ratio (10 % less or the inverse)" if ratio else "margin= in the outcome's unit",
         )
     if isinstance(margin, tuple | list | np.ndarray):
-        ends = [float(value) for value in margin]
-    elif isinstance(margin, bool | str):
+        ends = [float(value) for value in margin] if all(map(is_number, margin)) else []
+    elif not is_number(margin):
         ends = []
     else:
         size = float(margin)

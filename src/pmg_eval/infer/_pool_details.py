@@ -84,6 +84,16 @@ class PoolDetails:
         single = [f.name for f in fields(self) if f.name not in ("coef", "coef_cov", "coef_df", "design", "areas")]
         return pd.DataFrame([{name: getattr(self, name) for name in single}])
 
+    def __repr__(self) -> str:
+        spread = (
+            f"tau2={self.tau2:.4g} [{self.tau2_low:.4g}, {self.tau2_high:.4g}] ({self.scale} scale), i2={self.i2:.0f} %"
+        )
+        further = f"prediction [{self.prediction_low:.4g}, {self.prediction_high:.4g}], " if self.r2 != self.r2 else ""
+        return (
+            f"PoolDetails({self.k} areas, method={self.method!r}, {spread}, {further}q_p={self.q_p:.3g}; "
+            "more in to_frame() and areas)"
+        )
+
 
 def pool_details(
     estimate: Estimate[Any],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from pmg_eval.errors import DataError, InferenceError, NumericalError
-from pmg_eval.estimate import Estimate
+from pmg_eval.estimate import Covariance, Estimate
 from pmg_eval.estimate.inference import guard_of
 from pmg_eval.estimate.scales import SCALES
 from pmg_eval.estimate.terms import REFERENCE
 from pmg_eval.numerics.rows import Array
+from pmg_eval.resample._door import need_given
 
 _DUST = 1e-12
 
@@ -55,8 +56,8 @@ def gather(estimate: Any, moderators: str | Sequence[str] | pd.DataFrame | None 
     NumericalError
         Errors that determine each other exactly.
     """
-    if not isinstance(estimate, Estimate):
-        raise DataError("PMG-TYPE", f"an Estimate is needed, not {type(estimate).__name__}", fix="effect_per_area(...)")
+    need_given(estimate)
+    _need_areas(estimate)
     if estimate.uncertainty is None:
         raise InferenceError(
             "PMG-NO-LAW",
@@ -73,6 +74,20 @@ def gather(estimate: Any, moderators: str | Sequence[str] | pd.DataFrame | None 
     v = part.cov() * np.outer(factor, factor) if len(position) else np.zeros((0, 0))
     _need_definite(v)
     return Areas(position, centre[position], (v + v.T) / 2, table[position], names, reason)
+
+
+def _need_areas(estimate: Estimate[Any]) -> None:
+    """Refuse what is not one raw effect per area: periods of the same areas, effects that are shrunk already."""
+    for name in ("event_time", "period"):
+        if name in estimate.terms and estimate.terms[name].nunique() > 1:
+            raise DataError(
+                "PMG-TERMS",
+                f"these terms are different periods ({name}) of the same areas, and one effect per area is needed",
+                fix='pe.effect_per_area(...), or average(by="unit")',
+            )
+    law = estimate.uncertainty
+    if isinstance(law, Covariance) and law.bias is not None:
+        raise DataError("PMG-SHRUNK", "these effects are shrunk already", fix="pass the raw effects")
 
 
 def _effects(estimate: Estimate[Any]) -> tuple[Array, Array, list[str]]:
@@ -110,9 +125,7 @@ def _need_definite(v: Array) -> None:
         )
 
 
-def _moderators(
-    estimate: Estimate[Any], moderators: str | Sequence[str] | pd.DataFrame | None
-) -> tuple[Array, tuple[str, ...]]:
+def _moderators(estimate: Estimate[Any], moderators: Any) -> tuple[Array, tuple[str, ...]]:
     """Intercept and moderators of every row of the estimate."""
     k = len(estimate)
     if moderators is None:
@@ -120,6 +133,9 @@ def _moderators(
     if isinstance(moderators, pd.DataFrame):
         table = _aligned(estimate, moderators)
     else:
+        if not isinstance(moderators, Collection | pd.Index):
+            what = f"moderators must be names of columns of .terms or a table, not {type(moderators).__name__}"
+            raise DataError("PMG-TYPE", what, fix="a DataFrame indexed by unit")
         chosen = [moderators] if isinstance(moderators, str) else list(moderators)
         missing = [str(name) for name in chosen if name not in estimate.terms]
         if missing:

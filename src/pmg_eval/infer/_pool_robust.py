@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -89,7 +89,7 @@ def _robust(areas: Areas, tau2: float, inference: Inference, clusters: pd.Series
     return CoefficientLaw(cov, df if inference == "CR2" else np.full(p, float(len(names) - p)))
 
 
-def clusters_of(estimate: Estimate[Any], areas: Areas, cluster: str | Sequence[Any] | None) -> pd.Series[Any] | None:
+def clusters_of(estimate: Estimate[Any], areas: Areas, cluster: Any) -> pd.Series[Any] | None:
     """Cluster of every area that is used."""
     if cluster is None:
         return None
@@ -98,6 +98,9 @@ def clusters_of(estimate: Estimate[Any], areas: Areas, cluster: str | Sequence[A
             raise DataError("PMG-COLUMN", f"terms have no column {cluster!r}", where=list(estimate.terms.columns))
         column = estimate.terms[cluster]
     else:
+        if not isinstance(cluster, Collection | pd.Index | pd.Series):
+            what = f"cluster must be a column of .terms or one label per area, not {type(cluster).__name__}"
+            raise DataError("PMG-TYPE", what, fix='cluster="region"')
         column = pd.Series(list(cluster))
         if len(column) != len(estimate):
             raise DataError("PMG-SHAPE", f"{len(column)} clusters for {len(estimate)} areas")

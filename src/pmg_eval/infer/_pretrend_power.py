@@ -16,6 +16,7 @@ from pmg_eval.estimate.scales import ScaleName
 from pmg_eval.infer._pretest import Pretest, pretest, standing
 from pmg_eval.infer._study import STUDY, Study, study_of
 from pmg_eval.numerics.rows import Array
+from pmg_eval.resample._door import is_number, need_given, need_seed
 
 Violation = Callable[[Array], Array] | Mapping[int, float] | Sequence[float] | Array
 _IMPUTED = (
@@ -77,6 +78,9 @@ class PretrendPower:
             f"pre-test ({int((self.terms['role'] == 'pre').sum())} periods, any significant at {1 - self.level:.2g}): "
             f"{'; '.join(said)}; {trend} would pass it in {1 - power:.0%} of studies"
         )
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able values."""
@@ -189,12 +193,18 @@ def pretrend_power(
     >>> found.terms["violation"].round(2).tolist()  # half of all studies would not have seen this
     [-0.28, -0.14, 0.14]
     """
+    need_given(estimate)
     check_level(level)
-    targets = [float(value) for value in np.atleast_1d(np.asarray(power, dtype=np.float64))]
-    if not targets or not all(0 < value < 1 for value in targets):
+    need_seed(rng)
+    targets: list[Any] = [power] if np.ndim(power) == 0 else list(power)  # type: ignore[arg-type]
+    if not targets or not all(is_number(value) and 0 < value < 1 for value in targets):
         raise DataError("PMG-LEVEL", f"power={power!r} must lie between 0 and 1", fix="for example (0.5, 0.8)")
-    if slope is not None and (violation is not None or not np.isfinite(slope)):
-        raise DataError("PMG-VIOLATION", "give a finite slope or a violation, not both")
+    if slope is not None and (not is_number(slope) or not np.isfinite(slope)):
+        raise DataError("PMG-VIOLATION", f"slope={slope!r} must be a finite number", fix="for example 0.1")
+    if slope is not None and violation is not None:
+        raise DataError("PMG-VIOLATION", "give a slope or a violation, not both")
+    if reference is not None and not is_number(reference):
+        raise DataError("PMG-OPTION", f"reference={reference!r} must be an event time", fix="for example -1")
     study = study_of(estimate, reference, level, guard)
     test = pretest(study, level, rng)
     time = study.time - study.reference
@@ -249,7 +259,14 @@ def _given(study: Study, violation: Any, k: int) -> Array:
         known = {float(key): float(value) for key, value in violation.items()}
         delta = np.array([known.get(float(t), 0.0 if t == study.reference else np.nan) for t in study.time])
     else:
-        path = np.asarray(violation, dtype=np.float64)
+        numbers = [violation] if np.ndim(violation) == 0 else list(violation)
+        if not all(map(is_number, numbers)):
+            raise DataError(
+                "PMG-VIOLATION",
+                "the violation must be a function of event time, a mapping, or numbers",
+                fix="for example violation=lambda time: 0.1 * time",
+            )
+        path = np.asarray(numbers, dtype=np.float64)
         if path.shape != (k,):
             raise DataError("PMG-VIOLATION", f"{path.size} values of the violation for {k} terms")
         delta = path[study.rows]

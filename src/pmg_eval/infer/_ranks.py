@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from pmg_eval.errors import DataError, DesignError, InferenceError
-from pmg_eval.estimate import Covariance, Draws, Estimate, Provenance
+from pmg_eval.estimate import Draws, Estimate, Provenance
 from pmg_eval.estimate.inference import check_level, guard_of
 from pmg_eval.estimate.scales import SCALES
 from pmg_eval.infer._pool_input import Areas, gather, label_of
 from pmg_eval.infer._rank_sets import RankSets, rank_sets
 from pmg_eval.infer._shrink import shrink
 from pmg_eval.numerics.rows import Array
+from pmg_eval.resample._door import need_seed, need_whole
 
 Best = Literal["lowest", "highest"]
 _CHUNK = 2_000
@@ -96,9 +97,15 @@ class Ranks:
         }
 
     def __str__(self) -> str:
-        shown = self.table.drop(columns=["note", "p_error"])
+        # labels that say the same of every area only take room
+        same = [name for name in self.table.columns[: self.table.columns.get_loc("estimate")] if name != "unit"]
+        same = [name for name in same if len(self.table) > 1 and self.table[name].nunique(dropna=False) == 1]
+        shown = self.table.drop(columns=["note", "p_error", *same])
         head = f"Ranks of {len(self.table)} areas ({self.best} is best), {self.level:.0%} simultaneous sets"
         return f"{head}\n{shown.to_string(index=False, float_format=lambda number: f'{number:.4g}')}"
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def ranks(
@@ -171,8 +178,8 @@ def ranks(
     check_level(level)
     if best not in ("lowest", "highest"):
         raise DataError("PMG-OPTION", f"best={best!r}", fix='"lowest" or "highest"')
-    if draws < 1:
-        raise DataError("PMG-DRAWS", f"draws={draws} must be positive")
+    need_whole("draws", draws, example="9_999")
+    need_seed(rng)
     generator = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
     for_errors, for_ranks = generator.spawn(2)
     areas = _rankable(estimate, gather(estimate), level)
@@ -205,10 +212,6 @@ def ranks(
 def _rankable(estimate: Estimate[Any], areas: Areas, level: float) -> Areas:
     """Without areas of which the law can show nothing at this level."""
     law = estimate.uncertainty
-    if isinstance(law, Covariance) and law.bias is not None:
-        raise DataError(
-            "PMG-SHRUNK", "ranks of shrunken effects have no valid sets", fix="pass the raw effects; ranks() shrinks"
-        )
     smallest = np.zeros(len(estimate))
     if isinstance(law, Draws):
         smallest = law.p_min
@@ -225,9 +228,9 @@ def _rankable(estimate: Estimate[Any], areas: Areas, level: float) -> Areas:
         kind = InferenceError if len(areas.position) > 1 else DesignError
         raise kind(
             "PMG-FEW-AREAS",
-            f"{int(kept.sum())} areas to rank; {'; '.join(sorted({reason[row] for row in lost}))}",
+            f"{int(kept.sum())} areas to rank" + "".join(f"; {why}" for why in sorted({reason[row] for row in lost})),
             where=label_of(estimate, lost),
-            fix="a larger placebo pool, or a lower level",
+            fix="a larger placebo pool, or a lower level" if silent.any() else "two areas or more",
         )
     return Areas(areas.position[kept], areas.y[kept], areas.v[np.ix_(kept, kept)], areas.x[kept], areas.names, reason)
 

@@ -15,6 +15,7 @@ from pmg_eval.numerics.absorb import TwoWay
 from pmg_eval.numerics.groups import group_mean
 from pmg_eval.panel import Panel
 from pmg_eval.panel._door import need_panel
+from pmg_eval.resample._door import need_given, need_label, need_seed, need_whole
 
 _FEW = 20  # regions below which an error clustered on them is itself too small
 _LAWS = ("randomization", "normal", "permutation")
@@ -52,6 +53,9 @@ class CommonShock:
         known = self.errors["ratio"].dropna()
         first = f"error by region over error by area: {known.min():.2f} to {known.max():.2f}. " if len(known) else ""
         return f"{first}{self.moran} {self.note}".strip()
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def common_shock(
@@ -145,13 +149,15 @@ def common_shock(
     >>> found.moran.p_value < 0.05
     True
     """
+    need_given(estimate)
     need_panel(panel)
-    if law not in _LAWS or neighbors not in (None, "borders", "region"):
-        raise DataError(
-            "PMG-OPTION", f"unknown law {law!r} or neighbors {neighbors!r}", fix='see the parameters "law", "neighbors"'
-        )
-    if draws < 1:
-        raise DataError("PMG-DRAWS", f"draws={draws} must be positive")
+    if law not in _LAWS:
+        raise DataError("PMG-OPTION", f"unknown law {law!r}", fix=f"one of {', '.join(_LAWS)}")
+    if neighbors not in (None, "borders", "region"):
+        raise DataError("PMG-OPTION", f"unknown neighbors {neighbors!r}", fix='"borders", "region" or None')
+    need_label("region", region)
+    need_whole("draws", draws, example="9_999")
+    need_seed(rng)
     panel = panel.for_outcome(outcome)
     region = _region(panel, region)
     changes = _changes(panel, outcome)
@@ -284,6 +290,7 @@ def _errors(estimate: Estimate[Any], region: str | None) -> pd.DataFrame:
             "PMG-FEW-CLUSTERS",
             f"{count} regions only: an error clustered on them is itself too small",
             fix="read it as a lower bound, and compare with resample.randomize within regions",
+            stacklevel=5,
         )
     status = by_region["status"].astype(str).to_numpy(dtype=object)
     few = f"{count} regions: a lower bound"

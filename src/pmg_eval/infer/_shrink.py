@@ -100,6 +100,13 @@ class ShrinkDetails:
             miss[row] = worst_noncoverage(float(column["bias_m2"][row]), float(column["bias_kurtosis"][row]), chi)
         return result.assign(parametric_miss=miss)
 
+    def __repr__(self) -> str:
+        floor = f" (estimated {self.tau2_estimated:.4g})" if self.tau2 != self.tau2_estimated else ""
+        return (
+            f"ShrinkDetails({len(self.areas)} areas, method={self.method!r}, tau2={self.tau2:.4g}{floor}, "
+            f"{self.scale} scale; more in intervals(), areas and pooled)"
+        )
+
 
 def shrink(
     estimate: Estimate[Any],

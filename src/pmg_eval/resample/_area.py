@@ -13,6 +13,7 @@ from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
 from pmg_eval.resample._area_cells import contributions, joint_cells, single_cells
 from pmg_eval.resample._area_effects import AreaEffects, joint, shares, sizes, with_fit, without_law
+from pmg_eval.resample._door import estimated, need_estimator
 from pmg_eval.resample._options import by_unit
 from pmg_eval.typing import Estimator
 
@@ -25,7 +26,8 @@ def area_effects(estimator: Estimator, panel: Panel, outcome: str, cells: bool =
     DesignError
         No treated area has an effect.
     """
-    first = by_unit(estimator)(panel, outcome)
+    need_estimator(estimator)
+    first = estimated(by_unit(estimator), panel, outcome)
     treated = np.flatnonzero(np.isfinite(panel.cohort) & (panel.cohort <= panel.time_codes[-1]))
     if "unit" in first.terms:
         found = without_law(first, panel) if first.uncertainty is None else joint(first.average(by="unit"), panel)
@@ -69,9 +71,14 @@ def _one_by_one(
         others = np.column_stack([known.get(unit, np.zeros(never.sum())) for unit in treated])
     labels = panel.units[treated]
     weight = np.array([_weight(singles[unit]) if unit in singles else 0.0 for unit in treated])
+    factor = _to_one_panel(weight, treated, panel, never, first)
+    weight = weight * factor
     cohort = panel.cohort[treated]
     head = next(iter(singles.values()))
     position = {int(unit): at for at, unit in enumerate(treated)}
+    periodic = single_cells(periods, panel, position, alone) if cells else None
+    if periodic is not None:
+        periodic = replace(periodic, weight=periodic.weight * factor[periodic.area])
     return AreaEffects(
         labels,
         np.array([singles[unit].values[0] if unit in singles else np.nan for unit in treated]),
@@ -86,12 +93,31 @@ def _one_by_one(
         first.provenance,
         list(status.values()),
         shares(panel, treated),
-        cells=single_cells(periods, panel, position, alone) if cells else None,
+        cells=periodic,
     )
 
 
 def _weight(single: Estimate[Any]) -> float:
     return float(single.terms["weight"].iloc[0]) if "weight" in single.terms else 1.0
+
+
+def _to_one_panel(weight: Array, treated: Any, panel: Panel, never: Any, first: Estimate[Any]) -> Array:
+    """What (k,) makes weights of areas that were estimated alone those of areas in one panel.
+
+    A weight that is a share of all units (``did.group_time``) is one of another total wherever an area stands alone; a
+    number of units or of events is not. Whichever adds up to the weight of the estimate of all areas.
+    """
+    nothing = np.ones(len(weight))
+    if "weight" not in first.terms:
+        return nothing
+    total = first.terms["weight"].to_numpy(dtype=np.float64, na_value=0.0)
+    used = np.isfinite(first.values) & (total > 0)
+    if "event_time" in first.terms:
+        used &= (first.terms["event_time"] >= 0).to_numpy(dtype=bool, na_value=False)
+    size, others = panel.unit_weight[treated], float(panel.unit_weight[never].sum())
+    factor = (others + size) / (others + size.sum())
+    as_share, as_number = ((weight * each).sum() - total[used].sum() for each in (factor, nothing))
+    return factor if abs(as_share) < abs(as_number) else nothing
 
 
 def control_error(effects: AreaEffects) -> Array:

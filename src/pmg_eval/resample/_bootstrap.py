@@ -56,6 +56,10 @@ class BootstrapDetails:
     errors: Array
     failed: Array
 
+    def __repr__(self) -> str:
+        shape = f"{len(self.errors)} replicates of {len(self.values)} term{'' if len(self.values) == 1 else 's'}"
+        return f"BootstrapDetails(kind={self.kind!r}, {shape}; more in spread() and intervals())"
+
     def spread(self) -> pd.DataFrame:
         """Standard error and bias of every term with their Monte-Carlo standard errors, and the share that failed."""
         count = len(self.errors)

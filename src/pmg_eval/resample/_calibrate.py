@@ -14,8 +14,9 @@ from pmg_eval.errors import DataError
 from pmg_eval.estimate import Estimate, Provenance
 from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
+from pmg_eval.resample._door import need_estimator, need_jobs, need_seed, need_share
 from pmg_eval.resample._plant import Ground, PlantScale
-from pmg_eval.resample._power import detectable_effects, provenance_of, ready, scale_of, summary
+from pmg_eval.resample._power import detectable_effects, effect_words, printed, provenance_of, ready, scale_of, summary
 from pmg_eval.resample._power_runs import Method, Runs, attempt, runs, share_error
 from pmg_eval.typing import Estimator
 
@@ -77,6 +78,16 @@ class Calibration:
             for row in detectable_effects(self._runs, 0, column, power)
         ]
         return pd.DataFrame(rows, columns=["method", "direction", "effect", "error", "reason"])
+
+    def __str__(self) -> str:
+        words = (
+            f"Calibration at alpha = {self.alpha:g}, mde ({effect_words(self.scale)}) with {self.power:.0%} power, "
+            f"{self.replicates:,} replicates"
+        )
+        return printed(words, self.table, self.refusals)
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def calibrate(
@@ -179,6 +190,9 @@ def calibrate(
     >>> found.table[["method", "size", "coverage"]].round(2).values.tolist()
     [['guard', 0.0, 1.0]]
     """
+    need_seed(rng)
+    need_jobs(n_jobs)
+    need_share("power", power, example="0.8")
     panel, ground = ready(panel, outcome, start, areas, eligible, planned, alpha, replicates)
     if len(ground.sizes) != 1:
         raise DataError("PMG-OPTION", "calibrate takes one number of areas", fix="resample.power gives a curve in it")
@@ -239,8 +253,15 @@ class Default:
 def _methods(
     methods: Mapping[str, Method] | None, estimator: Estimator | None, eligible: Sequence[Any] | None
 ) -> dict[str, Method]:
+    if not isinstance(methods, Mapping | None):
+        raise DataError(
+            "PMG-METHODS", f"methods must be a mapping, not {type(methods).__name__}", fix="methods={name: callable}"
+        )
     chosen = dict(methods or {})
+    for name, method in chosen.items():
+        need_estimator(method, f"the method {name!r}")
     if estimator is not None:
+        need_estimator(estimator)
         if "default" in chosen:
             raise DataError("PMG-METHODS", 'a method is named "default" already', fix="another name for it")
         chosen = {"default": Default(estimator, None if eligible is None else tuple(eligible)), **chosen}

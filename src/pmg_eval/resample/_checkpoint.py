@@ -91,6 +91,8 @@ def opened(path: str | Path, key: Mapping[str, Any] | None, what: str) -> Iterat
         PMG-CHECKPOINT: the file belongs to another job (the text says which parts of the key differ), is damaged, is
         in use, or cannot be opened.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise DataError("PMG-CHECKPOINT", f"checkpoint={path!r} is no path", fix='checkpoint="job.jsonl"')
     header = _header(key, what)
     file = _open(Path(path))
     try:

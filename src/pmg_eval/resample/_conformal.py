@@ -203,6 +203,10 @@ def _result(
     how = "cyclic shifts" if plan.permutations == "block" else "permutations"
     words = f"all {where.distinct:,} {how}" if where.exact else f"{plan.draws:,} random {how}"
     notes = [whole.status] if whole.status else []
+    null = whole.question.null[whole.question.after]
+    rejected = plan.level is not None and whole.p_value <= (1 - plan.level) * (1 + 1e-9)
+    if rejected and (null == null[0]).all() and whole.conf_low < null[0] < whole.conf_high:
+        notes.append("the set has a gap: the tested effect lies between its ends and is rejected")
     if where.p_min > 0.05:
         notes.append(f"{count} periods cannot give a p below {where.p_min:.3g}")
     return Test(

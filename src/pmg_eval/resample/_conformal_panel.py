@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -103,6 +103,8 @@ def _position(panel: Panel, unit: Any) -> int:
     treated = (panel.cohort <= panel.time_codes[-1]) & ~panel.always_treated
     found = np.flatnonzero(treated)
     if unit is not None:
+        if not isinstance(unit, Hashable):
+            raise DataError("PMG-UNIT", f"unit={unit!r} must be one area", fix="a call for each area")
         position = panel.units.get_indexer(pd.Index([unit]))[0]
         if position < 0 or not treated[position]:
             what = "is not in the panel" if position < 0 else "does not start treatment inside the window"

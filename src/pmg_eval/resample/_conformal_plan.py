@@ -146,7 +146,9 @@ class Plan:
         low, high, status = np.nan, np.nan, ""
         if not attained:
             low, high = -np.inf, np.inf
-            status = f"{len(after)} periods cannot give a p below {where.p_min:.3g}: no effect is rejected"
+            status = (
+                f"{len(after)} periods cannot give a p below {where.p_min:.3g}: nothing can be rejected at this level"
+            )
         elif self.level is not None:
             constant = lambda values: p_of(values[:, None] * after)  # noqa: E731
             sections = 31 if many > 1 else 1

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from pmg_eval.errors import DataError, InferenceError
+from pmg_eval.errors import InferenceError
 from pmg_eval.estimate import Provenance
 from pmg_eval.estimate.inference import check_level
 from pmg_eval.estimate.scales import SCALES, ScaleName
@@ -18,6 +18,7 @@ from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
 from pmg_eval.resample._curve_plan import Found, Specification, estimated, planned
 from pmg_eval.resample._curve_test import joint_tests
+from pmg_eval.resample._door import need_label, need_seed, need_whole
 from pmg_eval.typing import Estimator
 
 
@@ -64,12 +65,17 @@ class Curve:
         refused = len(self.table) - shown
         middle = "scales differ" if np.isnan(self.median) else f"median {self.median:.4g}"
         text = (
-            f"{shown} specifications" + (f" ({refused} refused)" if refused else "") + f": {middle}; "
+            f"{shown} specification{'' if shown == 1 else 's'}"
+            + (f" ({refused} refused)" if refused else "")
+            + f": {middle}; "
             f"{self.share_same_sign:.0%} share its sign, {self.share_significant:.0%} are significant with it"
         )
         for row in self.tests.itertuples():
             text += f"; {row.statistic}: p = {row.p_value:.3g}"
         return text
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able values."""
@@ -180,8 +186,9 @@ def curve(
     [['varying', 1, -0.113], ['average', 1, 0.441], ['average', 0, 0.838], ['varying', 0, 2.028]]
     """
     check_level(level)
-    if isinstance(draws, bool) or draws < 0:
-        raise DataError("PMG-DRAWS", f"draws={draws} must be 0 or more")
+    need_whole("draws", draws, 0, example="199")
+    need_seed(rng)
+    need_label("within", within)
     specs, panels = planned(specifications, panel, outcome, estimator)
     found = [estimated(spec, panels, level) for spec in specs]
     usable = [number for number, one in enumerate(found) if np.isfinite(one.effect)]

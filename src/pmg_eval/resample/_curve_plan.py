@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pmg_eval.errors import DataError, DesignError, InferenceError, NumericalError
 from pmg_eval.estimate import Estimate
@@ -17,6 +18,9 @@ from pmg_eval.estimate.scales import SCALES, ScaleName
 from pmg_eval.estimate.stored import LEVEL, from_covariance
 from pmg_eval.panel import Panel
 from pmg_eval.panel._door import need_panel
+from pmg_eval.resample._door import estimated as estimate_of
+from pmg_eval.resample._door import need_estimator
+from pmg_eval.resample._options import options_of
 from pmg_eval.typing import Estimator
 
 Place = tuple[str, str]
@@ -72,7 +76,7 @@ def planned(
             "PMG-OPTION", "specifications must be a mapping with something in it", fix='{"imputation": did.imputation}'
         )
     panels = panel if isinstance(panel, Mapping) else {"": panel}
-    outcomes = [outcome] if isinstance(outcome, str) else list(outcome)
+    outcomes = list(outcome) if isinstance(outcome, list | tuple | pd.Index) else [outcome]
     if not panels or not outcomes:
         raise DataError("PMG-OPTION", "a curve needs at least one panel and one outcome")
     for one in panels.values():
@@ -90,8 +94,13 @@ def _named(specifications: Mapping[str, Any]) -> list[tuple[str, Estimator, Mapp
     wrong = [name for name, value in specifications.items() if not callable(value)]
     if wrong:
         raise DataError(
-            "PMG-OPTION", "these specifications are no estimators", where=wrong, fix="or give estimator= for a grid"
+            "PMG-OPTION",
+            "these specifications are no estimators",
+            where=wrong,
+            fix="functions of a panel and an outcome; or estimator= beside it, when this is a grid of its options",
         )
+    for name, value in specifications.items():
+        _need_known(value, _bound(value), str(name))
     return [(str(name), value, _bound(value)) for name, value in specifications.items()]
 
 
@@ -100,12 +109,27 @@ def _bound(estimator: Any) -> dict[str, Any]:
     return dict(estimator.keywords) if isinstance(estimator, partial) else {}
 
 
+def _need_known(estimator: Estimator, options: Mapping[str, Any], name: str) -> None:
+    """Refuse options that the estimator does not have: a specification with a typing error is none."""
+    known = options_of(estimator)
+    unknown = [] if known is None else [str(option) for option in options if option not in known]
+    if unknown:
+        raise DataError(
+            "PMG-OPTION",
+            f"the estimator{' of ' + repr(name) if name else ''} has no option {unknown[0]!r}",
+            where=unknown,
+            fix=f"its options: {', '.join(known or ['none'])}",
+        )
+
+
 def _grid(options: Mapping[str, Any], estimator: Estimator) -> list[tuple[str, Estimator, Mapping[str, Any]]]:
     wrong = [name for name, values in options.items() if isinstance(values, str) or not isinstance(values, Sequence)]
     if wrong or any(len(values) == 0 for values in options.values()):
         raise DataError(
             "PMG-OPTION", "a grid needs a list of values per option", where=wrong, fix='{"anticipation": [0, 1]}'
         )
+    need_estimator(estimator)
+    _need_known(estimator, options, "")
     found: list[tuple[str, Estimator, Mapping[str, Any]]] = []
     for values in product(*options.values()):
         chosen = dict(zip(options, values, strict=True))
@@ -117,7 +141,7 @@ def _grid(options: Mapping[str, Any], estimator: Estimator) -> list[tuple[str, E
 def estimated(spec: Specification, panels: Mapping[Place, Panel], level: float) -> Found:
     """The one number of a specification with its interval, or why there is none."""
     try:
-        one = _single(spec.estimator(panels[spec.at], spec.at[1]))
+        one = _single(estimate_of(spec.estimator, panels[spec.at], spec.at[1]))
         frame = one.to_frame(level).iloc[0]
     except (DataError, DesignError, InferenceError, NumericalError) as refused:
         return Found(np.nan, np.nan, refused=f"[{refused.code}] {refused.what}")

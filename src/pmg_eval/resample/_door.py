@@ -114,3 +114,9 @@ def need_label(name: str, value: object) -> None:
     """Refuse a list of labels where one is meant (a ``Panel`` takes several clusters, these functions one)."""
     if not isinstance(value, Hashable):
         raise DataError("PMG-COLUMN", f"{name}={value!r} must name one label of the areas", fix=f'{name}="region"')
+
+
+def need_jobs(n_jobs: object) -> None:
+    """Refuse what is no number of processes."""
+    if not is_whole(n_jobs, -1) or n_jobs == 0:
+        raise DataError("PMG-JOBS", f"n_jobs={n_jobs!r}", fix="1 (one process), more, or -1 (every core)")

@@ -32,6 +32,11 @@ class JackknifeDetails:
 
     leave_one_out: pd.DataFrame
 
+    def __repr__(self) -> str:
+        count, k = self.leave_one_out.shape
+        terms = "1 term" if k == 1 else f"{k} terms"
+        return f"JackknifeDetails({count} estimates of {terms}; more in spread() and leave_one_out)"
+
     def spread(self) -> pd.DataFrame:
         """Smallest and largest estimate of every term, and the unit whose omission gives it."""
         table = self.leave_one_out
@@ -122,10 +127,14 @@ def jackknife(
     if count < 3:
         raise DesignError("PMG-FEW-CLUSTERS", f"a jackknife over {count} clusters", fix="at least three are needed")
     keys = label_keys(full)
+    # An estimator may have a way to its values alone (in the order of given terms): labels and a law, which a replicate
+    # does not need, cost more than the estimate.
+    values = getattr(estimator, "values", None)
 
     def without(group: int) -> Any:
+        part = panel.select(codes != group)
         try:
-            return aligned(estimator(panel.select(codes != group), outcome), keys)
+            return aligned(estimator(part, outcome), keys) if values is None else values(part, outcome, full.terms)
         except (DesignError, InferenceError, NumericalError, DataError):
             return np.full(len(keys), np.nan)  # shows as a NaN standard error with the reason in `status`
 

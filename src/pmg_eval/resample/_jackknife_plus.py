@@ -13,6 +13,7 @@ from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
 from pmg_eval.resample._conformal_panel import OneArea, gaps, held_out, one_area, prepared, quietly
 from pmg_eval.resample._conformal_plan import attainable
+from pmg_eval.resample._door import estimated, need_estimator, need_jobs, need_share
 from pmg_eval.resample._options import by_unit
 from pmg_eval.resample._tasks import run
 from pmg_eval.typing import Estimator
@@ -114,6 +115,7 @@ def jackknife_plus(
     """
     _check(quantile, level)
     need_estimator(estimator)
+    need_jobs(n_jobs)
     area = one_area(panel, outcome, unit, anticipation)
     before: list[int] = np.flatnonzero(~area.after).tolist()
     _need_periods(len(before), level, conservative, quantile, area)

@@ -76,6 +76,14 @@ class LeaveOneOut:
         ]
         return frame
 
+    def __str__(self) -> str:
+        refused = f", {len(self.refused)} refused" if self.refused else ""
+        shown = self.spread().to_string(index=False, float_format=lambda number: f"{number:.4g}")
+        return f"Estimates without each {self.by} ({len(self.estimates)}{refused})\n{shown}"
+
+    def __repr__(self) -> str:
+        return str(self)
+
 
 def leave_one_out(
     estimator: Estimator,

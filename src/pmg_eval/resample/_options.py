@@ -8,7 +8,7 @@ An option ``donors`` means that it compares one unit with others and can enumera
 from __future__ import annotations
 
 from functools import partial
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 from pmg_eval.typing import Estimator
@@ -22,6 +22,20 @@ def _parameters(estimator: Estimator) -> frozenset[str]:
         return frozenset(signature(target).parameters)
     except (TypeError, ValueError):  # a builtin without a signature
         return frozenset()
+
+
+def options_of(estimator: Estimator) -> tuple[str, ...] | None:
+    """Names of the options of an estimator, without panel and outcome; None when it takes any, or does not say."""
+    target: Any = estimator
+    while isinstance(target, partial):
+        target = target.func
+    try:
+        found = signature(target).parameters
+    except (TypeError, ValueError):  # a builtin without a signature
+        return None
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in found.values()):
+        return None
+    return tuple(found)[2:]
 
 
 def _bound(estimator: Estimator, name: str) -> Any:

@@ -14,6 +14,7 @@ from pmg_eval.panel import Panel
 from pmg_eval.panel._door import need_panel
 from pmg_eval.resample._area import area_effects, control_error
 from pmg_eval.resample._area_placebos import placebo_effects
+from pmg_eval.resample._door import need_jobs, need_seed, need_whole
 from pmg_eval.resample._placebo_details import PlaceboDetails, details_of
 from pmg_eval.resample._placebo_draws import area_errors, cell_errors, number_of_draws
 from pmg_eval.resample._placebo_law import (
@@ -163,6 +164,9 @@ def placebo(
     >>> cells.average(by="event_time").terms["event_time"].tolist()
     [0, 1]
     """
+    need_seed(rng)
+    need_jobs(n_jobs)
+    _check_options(by, draws, batches)
     generator = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
     chosen = law_of(law)
     need_panel(panel)
@@ -172,7 +176,6 @@ def placebo(
         raise DesignError(
             "PMG-POOL", f"{int(pool.sum())} eligible placebo areas", fix="a panel with more untreated areas"
         )
-    _check_options(by, draws)
     effects = area_effects(estimator, panel, outcome, by == "cell")
     known = ~np.isnan(effects.values)
     if not known.any():
@@ -216,8 +219,9 @@ def placebo(
     )
 
 
-def _check_options(by: object, draws: int | None) -> None:
+def _check_options(by: object, draws: int | None, batches: int) -> None:
     if by not in ("unit", "cell"):
         raise DataError("PMG-OPTION", f"unknown by={by!r}", fix='"unit" or "cell"')
-    if draws is not None and draws < 1:
-        raise DataError("PMG-DRAWS", f"draws={draws} must be positive")
+    if draws is not None:
+        need_whole("draws", draws, example="19_999, or None")
+    need_whole("batches", batches, code="PMG-OPTION", example="10")

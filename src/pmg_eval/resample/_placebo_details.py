@@ -51,6 +51,13 @@ class PlaceboDetails:
     checks: pd.DataFrame
     rare: pd.DataFrame
 
+    def __repr__(self) -> str:
+        rare = f", {len(self.rare)} with few events" if len(self.rare) else ""
+        return (
+            f"PlaceboDetails({len(self.checks)} treated areas{rare}, {len(self.placebos)} placebo effects; "
+            "more in checks, placebos, variance and rare)"
+        )
+
 
 def details_of(
     effects: AreaEffects,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,18 +33,23 @@ def placebo_in_time(
     Returns
     -------
     Estimate
-        Whatever the estimator returns on the shortened panel. Its effects are those of a programme that was not there.
+        Whatever the estimator returns on the shortened panel; the provenance says so. Its effects are those of a
+        programme that was not there.
 
     Raises
     ------
+    DataError
+        PMG-OPTION, PMG-ESTIMATOR.
     DesignError
-        No cohort has two or more periods left before the fake start.
+        PMG-PLACEBO-TIME: no area has a period left before the fake start.
 
     Notes
     -----
     A gap from zero means diverging trends, anticipation, or regression to the mean after selection on the outcome.
     """
-    need_whole("periods", periods, code="PMG-PLACEBO-TIME", example="2")
+    need_whole("periods", periods, 0, code="PMG-OPTION", example="2")
+    if periods == 0:
+        raise DesignError("PMG-PLACEBO-TIME", "periods=0 must be at least 1")
     need_whole("anticipation", anticipation, 0, code="PMG-OPTION", example="0")
     need_estimator(estimator)
     need_panel(panel)
@@ -58,4 +64,8 @@ def placebo_in_time(
             f"no area has a period before a start {periods} periods earlier",
             fix="fewer `periods`, or a panel that begins earlier",
         )
-    return estimated(estimator, before.with_cohort(fake), outcome)
+    found = estimated(estimator, before.with_cohort(fake), outcome)
+    provenance = found.provenance.then(f"placebo_in_time(periods={periods}, anticipation={anticipation})").noting(
+        f"placebo in time: as if the programme had started {periods} period{'' if periods == 1 else 's'} earlier, without its real periods"
+    )
+    return replace(found, provenance=provenance)

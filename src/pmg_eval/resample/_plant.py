@@ -13,7 +13,8 @@ from pmg_eval.errors import DataError, DesignError, warn
 from pmg_eval.estimate.scales import SCALES
 from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
-from pmg_eval.resample._pool import pool_mask
+from pmg_eval.resample._door import is_number
+from pmg_eval.resample._pool import listed, pool_mask
 
 PlantScale: TypeAlias = Literal["identity", "log"]
 """``"identity"``: an effect is a difference; ``"log"``: a ratio."""
@@ -156,7 +157,7 @@ def _narrowed(panel: Panel, base: Panel, eligible: Sequence[Any] | None) -> list
     """The eligible areas that are still there: those really treated are left out, an unknown one is an error."""
     if eligible is None:
         return None
-    wanted = pd.Index(list(eligible))
+    wanted = pd.Index(listed(eligible))
     unknown = wanted[panel.units.get_indexer(wanted) < 0].tolist()
     if unknown:
         raise DataError("PMG-POOL", "eligible names units that are not in the panel", where=unknown)
@@ -195,7 +196,12 @@ def check_effects(effects: Sequence[float], scale: PlantScale) -> list[float]:
     DataError
         PMG-EFFECTS.
     """
-    given = [float(effect) for effect in np.atleast_1d(np.asarray(effects, dtype=np.float64))]
+    numbers: list[Any] = [effects] if np.ndim(effects) == 0 else list(effects)
+    if isinstance(effects, Mapping) or not all(map(is_number, numbers)):
+        raise DataError(
+            "PMG-EFFECTS", f"effects={effects!r} must be numbers", fix="effects=[0.9, 0.8] (ratios) or [-1.0, -2.0]"
+        )
+    given = [float(effect) for effect in numbers]
     unfit = [effect for effect in given if not np.isfinite(effect) or (scale == "log" and effect <= 0)]
     if not given or unfit or len(set(given)) < len(given) or SCALES[scale].null in given:
         words = "positive ratios other than 1" if scale == "log" else "differences other than 0"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,13 @@ import pandas as pd
 
 from pmg_eval.errors import DataError
 from pmg_eval.panel import Panel
+
+
+def listed(eligible: Any) -> list[Any]:
+    """The labels that ``eligible`` lists; one bare label, a mask or a table is refused."""
+    if isinstance(eligible, str) or not isinstance(eligible, Collection | pd.Index | pd.Series | np.ndarray):
+        raise DataError("PMG-POOL", "eligible must be a list of unit labels", fix='for example ["a", "b"]')
+    return list(eligible)
 
 
 def pool_mask(panel: Panel, eligible: Sequence[Any] | None) -> Any:
@@ -20,7 +27,7 @@ def pool_mask(panel: Panel, eligible: Sequence[Any] | None) -> Any:
     clean = ~np.isfinite(panel.cohort) & (panel.contaminated_from > panel.time_codes[-1])
     if eligible is None:
         return clean
-    wanted = pd.Index(list(eligible))
+    wanted = pd.Index(listed(eligible))
     position = panel.units.get_indexer(wanted)
     unknown = wanted[position < 0]
     if len(unknown):

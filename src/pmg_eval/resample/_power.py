@@ -13,11 +13,11 @@ import pandas as pd
 
 from pmg_eval.errors import DataError, PmgEvalError, PmgEvalWarning
 from pmg_eval.estimate import Provenance, Test
-from pmg_eval.estimate.inference import check_level
 from pmg_eval.estimate.scales import SCALES
 from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
 from pmg_eval.panel._door import need_panel
+from pmg_eval.resample._door import need_estimate, need_estimator, need_jobs, need_seed, need_share, need_whole
 from pmg_eval.resample._plant import Ground, PlantScale, ground_of
 from pmg_eval.resample._power_runs import Method, Runs, runs, share_error
 
@@ -82,6 +82,25 @@ class PowerCurve:
             for row in detectable_effects(self._runs, place, 0, power):
                 rows.append({"areas": size, **row})
         return pd.DataFrame(rows, columns=["areas", "direction", "effect", "error", "reason"])
+
+    def __str__(self) -> str:
+        words = f"Power at alpha = {self.alpha:g} of {effect_words(self.scale)}, {self.replicates:,} replicates"
+        return printed(words, self.table, self.refusals)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def effect_words(scale: PlantScale) -> str:
+    """What the planted effects are."""
+    return "ratios" if scale == "log" else "differences"
+
+
+def printed(words: str, table: pd.DataFrame, refusals: pd.DataFrame) -> str:
+    """A heading, the table without empty columns, and where to find the refusals."""
+    shown = table.loc[:, [name for name in table if table[name].notna().any() and (table[name] != "").any()]]
+    text = f"{words}\n{shown.to_string(index=False, float_format=lambda number: f'{number:.3g}')}"
+    return f"{text}\nRefusals: see refusals." if len(refusals) else text
 
 
 def power(
@@ -188,6 +207,9 @@ def power(
     >>> curve.table["rejected"].round(2).tolist()
     [0.0, 0.05, 0.45, 1.0]
     """
+    need_estimator(method, "the method")
+    need_seed(rng)
+    need_jobs(n_jobs)
     panel, ground = ready(panel, outcome, start, areas, eligible, planned, alpha, replicates)
     scale = scale_of([method], ground, outcome, scale)
     options = {"start": start, "areas": areas, "eligible": eligible, "planned": planned}
@@ -225,9 +247,10 @@ def ready(
 ) -> tuple[Panel, Ground]:
     """The checks of `power` and `calibrate`, the panel after its missing-value policy, and the ground."""
     need_panel(panel)
-    check_level(1 - alpha)
-    if replicates < 2:
-        raise DataError("PMG-DRAWS", f"replicates={replicates!r} must be 2 or more")
+    need_share("alpha", alpha)
+    need_whole("replicates", replicates, 2, example="499")
+    if not isinstance(planned, bool | np.bool_):
+        raise DataError("PMG-OPTION", f"planned={planned!r}", fix="True or False")
     panel = panel.for_outcome(outcome)
     return panel, ground_of(panel, start=start, areas=areas, eligible=eligible, planned=planned)
 
@@ -257,6 +280,7 @@ def scale_of(methods: Iterable[Method], ground: Ground, outcome: str, given: Pla
             continue
         if isinstance(found, Test):
             continue
+        need_estimate(found)
         if found.scale in ("identity", "log"):
             return "log" if found.scale == "log" else "identity"
         why = f"effects cannot be planted on the {found.scale} scale"
@@ -289,7 +313,7 @@ def summary(found: Runs, size: int, effect: int, method: int) -> dict[str, float
 
 def detectable_effects(found: Runs, size: int, method: int, power: float) -> list[dict[str, Any]]:
     """The smallest effect found with a probability, per direction in which effects were planted."""
-    check_level(power)
+    need_share("power", power, example="0.8")
     link = SCALES[found.scale]
     rows = []
     directions: tuple[tuple[Literal["decrease", "increase"], int], ...] = (("decrease", -1), ("increase", 1))

@@ -17,6 +17,7 @@ from pmg_eval.estimate.scales import SCALES
 from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
 from pmg_eval.resample._checkpoint import job_key
+from pmg_eval.resample._door import need_estimate
 from pmg_eval.resample._plant import Ground, PlantScale, Rates, are_counts, check_effects, distance, planted, rates_of
 from pmg_eval.resample._tasks import run
 
@@ -177,14 +178,16 @@ def attempt(method: Method, panel: Panel, outcome: str, scale: PlantScale, alpha
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PmgEvalWarning)  # few placebos and the like, once per replicate
-            found = method(panel, outcome)
+            found: object = method(panel, outcome)
             if isinstance(found, Test):
                 return _of_test(found, alpha)
-            if len(found) == 1:
+            if isinstance(found, Estimate) and len(found) == 1:
                 return _of_estimate(found, scale, alpha)
     except PmgEvalError as refused:
         return [np.nan] * 4 + [f"{refused.code}: {refused.what}"]
-    raise DataError("PMG-ONE-TERM", f"a method must return one term, not {len(found)}", fix="average() it first")
+    need_estimate(found)
+    count = len(found) if isinstance(found, Estimate) else 0
+    raise DataError("PMG-ONE-TERM", f"a method must return one term, not {count}", fix="average() it first")
 
 
 def _of_test(test: Test, alpha: float) -> list[Any]:

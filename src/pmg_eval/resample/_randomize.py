@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from pmg_eval.errors import DataError, DesignError, InferenceError, NumericalError
-from pmg_eval.estimate import Provenance, Test
+from pmg_eval.estimate import Estimate, Provenance, Test
 from pmg_eval.estimate.inference import check_level
-from pmg_eval.estimate.scales import SCALES
+from pmg_eval.estimate.scales import SCALES, ScaleName
 from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
 from pmg_eval.panel._door import need_panel
@@ -164,7 +164,7 @@ def randomize(
         part = {**options, "exact": exact, "invert": invert, **({"level": level, "draws": draws} if invert else {})}
         key = job_key(estimator, panel, outcome, part, rng)
     execute = _runner(n_jobs, checkpoint, key)
-    job = _Job(estimator, outcome, statistic, paths)
+    job = _Job(estimator, outcome, statistic, paths, estimate)
     drawn = _drawn(job, panel, observed, 1 - level, draws, until, rng, execute)
     test = _test(drawn, paths, outcome)
     if cells is not None:
@@ -192,12 +192,18 @@ def _check(draws: int, until: int | None, level: float, statistic: str) -> None:
 def _statistic(estimate: Any, kind: str) -> float:
     if len(estimate) != 1:
         raise DataError("PMG-ONE-TERM", f"randomization needs one term, not {len(estimate)}", fix="average() it first")
-    scale = SCALES[estimate.scale]
+    value = _distance(estimate.values, estimate.scale)
+    if kind == "estimate":
+        return value
     with np.errstate(all="ignore"):
-        value = float(scale.to(estimate.values)[0] - scale.null_on_scale())
-        if kind == "estimate":
-            return value
-        return float(value / (np.abs(scale.slope(estimate.values))[0] * estimate.se[0]))
+        return float(value / (np.abs(SCALES[estimate.scale].slope(estimate.values))[0] * estimate.se[0]))
+
+
+def _distance(values: Array, name: ScaleName) -> float:
+    """Distance from no effect on the estimate's scale."""
+    scale = SCALES[name]
+    with np.errstate(all="ignore"):
+        return float(scale.to(values)[0] - scale.null_on_scale())
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,10 +214,14 @@ class _Job:
     outcome: str
     statistic: Statistic
     paths: Paths
+    first: Estimate[Any]
 
     def observe(self, panel: Panel) -> float:
         """Of the assignment that happened."""
-        return _statistic(self.estimator(panel, self.outcome), self.statistic)
+        values = getattr(self.estimator, "values", None)  # as in the jackknife: the number without labels and law
+        if values is None or self.statistic != "estimate":
+            return _statistic(self.estimator(panel, self.outcome), self.statistic)
+        return _distance(values(panel, self.outcome, self.first.terms), self.first.scale)
 
     def under(self, panel: Panel, assigned: Any) -> float:
         """Of another one; what cannot be estimated is infinite, so that it counts against the effect."""

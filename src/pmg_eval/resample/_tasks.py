@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pmg_eval._progress import tell
 from pmg_eval.errors import DataError
 from pmg_eval.resample._checkpoint import opened
+from pmg_eval.resample._door import need_jobs
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -47,8 +48,7 @@ def run(
     DataError
         PMG-JOBS; PMG-CHECKPOINT for a file of another job or a damaged one.
     """
-    if n_jobs == 0:
-        raise DataError("PMG-JOBS", "n_jobs=0", fix="1 (one process), more, or -1 (every core)")
+    need_jobs(n_jobs)
     todo = list(tasks)
     done: list[R] = []
     if checkpoint is None:

@@ -15,12 +15,14 @@ from importlib import metadata
 from typing import Any
 
 from pmg_eval._version import __version__
+from pmg_eval.errors import DataError
 from pmg_eval.estimate.serialize import jsonable
 from pmg_eval.verify import _castle, _hand_did, _hand_inference, _hand_recidivism, _hand_synth, _reference, _stored
 from pmg_eval.verify._case import Case, Checked, check
 from pmg_eval.verify._files import Installation, installation
 
 SCHEMA = "pmg-eval-certificate/1"
+_READ = "pmg_eval.verify.read(path) gives the cases of a file"
 _PACKAGES = (
     "numpy",
     "pandas",
@@ -117,6 +119,18 @@ class Certificate:
 
         return page(self)
 
+    def __str__(self) -> str:
+        counts = self.counts
+        failed = "".join(f"\n  failed: {case.id}: {case.reason}" for case in self.failed)
+        return (
+            f"Certificate of pmg_eval {self.version}, {self.date}: {'passed' if self.passed else 'not passed'} "
+            f"({counts['pass']} passed, {counts['fail']} failed, {counts['skipped']} not run; files: "
+            f"{self.files.status}){failed}"
+        )
+
+    def __repr__(self) -> str:
+        return str(self)
+
 
 def _entry(case: Checked) -> dict[str, Any]:
     got = case.got or (None,) * len(case.names)
@@ -167,6 +181,11 @@ def certify(
     -------
     Certificate
 
+    Raises
+    ------
+    DataError
+        PMG-CASES: what is given is no case, or there is none.
+
     Examples
     --------
     >>> from pmg_eval import verify
@@ -174,8 +193,13 @@ def certify(
     >>> found.passed, found.cases[0].digits
     (True, 15.0)
     """
+    todo: list[object] = [*_listed(shipped() if cases is None else cases), *_listed(own)]
+    if not todo:
+        raise DataError("PMG-CASES", "there is no case to run", fix="leave out cases= for those that are shipped")
     done = []
-    for case in (*(shipped() if cases is None else cases), *own):
+    for case in todo:
+        if not isinstance(case, Case):
+            raise DataError("PMG-CASES", f"a Case is needed, not {type(case).__name__}", fix=_READ)
         done.append(check(case))
         if tell is not None:
             tell(done[-1])
@@ -193,6 +217,12 @@ def certify(
         files=installation(),
         cases=tuple(done),
     )
+
+
+def _listed(cases: object) -> Iterable[object]:
+    if not isinstance(cases, Iterable) or isinstance(cases, str | bytes):
+        raise DataError("PMG-CASES", f"a list of cases is needed, not {type(cases).__name__}", fix=_READ)
+    return cases
 
 
 def _versions() -> dict[str, str]:

@@ -147,13 +147,14 @@ def _cases(heading: str, cases: Sequence[Checked]) -> str:
         digits = "-" if math.isnan(case.digits) else f"{case.digits:.1f}"
         note = f" ({case.reason})" if case.reason else ""
         rows.append(
-            f'<tr><th scope="row" class="unbroken">{_text(case.id)}</th>'
+            f'<tr><th scope="row" class="unbroken">{_text(case.id).replace("/", "/<wbr>")}</th>'
             f'<td><span class="verdict {kind}">{word}</span></td>'
             f'<td class="number">{digits}</td><td class="number">{case.tolerance:.0e}</td>'
             f'<td class="number">{len(case.names)}</td><td class="prose">{_text(case.what + note)}</td>'
             f'<td class="prose">{_text(case.source)}</td></tr>'
         )
-    return _table(heading, heads, rows) + "".join(_numbers(case) for case in cases)
+    # the section has the heading as its name already; two landmarks of one name cannot be told apart
+    return _table(f"{heading}: the cases", heads, rows) + "".join(_numbers(case) for case in cases)
 
 
 def _numbers(case: Checked) -> str:

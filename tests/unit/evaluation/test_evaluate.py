@@ -465,7 +465,8 @@ def test_divergence_and_shared_shocks_are_checked() -> None:
     bound = infer.honest(study, restriction=infer.RelativeMagnitude(strengths=(1.0,)), target="average")
     assert f"up to {bound.breakdown:.2f} times" in checks.loc["diverging trends", "finding"]
     assert checks.loc["diverging trends", "verdict"] == ("pass" if bound.breakdown >= 1 else "attention")
-    shock = infer.common_shock(did.imputation(panel, "rate").average(), panel, "rate")
+    with pytest.warns(PmgEvalWarning, match="8 regions only"):
+        shock = infer.common_shock(did.imputation(panel, "rate").average(), panel, "rate")
     assert f"p = {shock.moran.p_value:.3f}" in checks.loc["shared shocks", "finding"]
     assert "clustered on regions" in checks.loc["shared shocks", "finding"]
 

@@ -370,3 +370,21 @@ def test_refusals() -> None:
 
 def test_a_target_above_q_gives_no_heterogeneity() -> None:
     assert solve_q(Model.of(np.zeros(4), np.eye(4), np.ones((4, 1))), 3.0) == 0.0
+
+
+def test_details_are_printed_in_a_line() -> None:
+    y, v, x = problem(0)
+    alone, found = pooled_of(y, v, x[:, :1]), pooled_of(y, v, x)[1]
+    shown = repr(alone[1])
+    assert shown.startswith(f"PoolDetails(9 areas, method='reml', tau2={alone[1].tau2:.4g} [")
+    assert f"prediction [{alone[1].prediction_low:.4g}, " in shown
+    assert "prediction" not in repr(found)  # with moderators there is one per area
+    assert max(len(shown), len(repr(found))) < 250
+
+
+def test_moderators_and_clusters_of_the_wrong_kind() -> None:
+    y, v, _ = problem(0)
+    with pytest.raises(DataError, match="moderators must be names"):
+        pool(areas_of(y, v), moderators=3)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="cluster must be a column"):
+        pool(areas_of(y, v), cluster=3)  # type: ignore[arg-type]

@@ -314,3 +314,19 @@ def test_few_degrees_of_freedom_by_simulation() -> None:
         assert power_at(found, test) == pytest.approx(1 - passed.mean(), abs=4 * 0.5 / np.sqrt(n))
         assert_allclose(found.terms[f"after_{test}"], draws[passed].mean(axis=0), atol=4 * 0.1 / np.sqrt(passed.sum()))
     assert found.tests["size"].iloc[1] == pytest.approx(0.05, rel=1e-9)
+
+
+def test_options_of_the_wrong_kind() -> None:
+    law = pe.Covariance(np.diag([0.2, 0.1, 0.1]) ** 2)
+    study = pe.Estimate([0.1, -0.1, 0.3], pd.DataFrame({"event_time": [-3, -2, 0]}), law)
+    assert repr(infer.pretrend_power(study, reference=-1)).startswith("pre-test (2 periods")
+    for options, said in (
+        ({"slope": "steep"}, "slope='steep' must be a finite number"),
+        ({"slope": 0.1, "violation": abs}, "not both"),
+        ({"violation": "x"}, "must be a function of event time"),
+        ({"power": "x"}, "power='x' must lie between"),
+        ({"reference": "last"}, "must be an event time"),
+        ({"rng": None}, "PMG-SEED"),
+    ):
+        with pytest.raises(DataError, match=said):
+            infer.pretrend_power(study, **{"reference": -1, **options})

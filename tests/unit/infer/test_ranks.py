@@ -218,6 +218,8 @@ def test_out() -> None:
     assert saved["schema"] == "pmg-eval-ranks/1"
     assert [row["unit"] for row in saved["table"]] == list("abcd")
     assert str(result).startswith("Ranks of 4 areas (lowest is best), 95% simultaneous sets")
+    assert repr(result) == str(result)
+    assert result.to_frame().columns[0] == "unit"
     copy = result.to_frame()
     copy["rank"] = 0
     assert result.table["rank"].tolist() == [1, 2, 3, 4]
@@ -230,7 +232,7 @@ def test_refusals() -> None:
     for options in ({"best": "smallest"}, {"draws": 0}, {"level": 0.0}):
         with pytest.raises(DataError):
             ranks(good, **options)
-    with pytest.raises(DesignError, match="1 areas to rank"):
+    with pytest.raises(DesignError, match=r"1 areas to rank\. What to do: two areas or more"):
         ranks(areas_of([1.0], np.eye(1)))
     law = Draws(np.random.default_rng(1).normal(size=(99, 3)), np.full(3, 0.1))
     with pytest.raises(InferenceError, match="a larger placebo pool"):

@@ -443,3 +443,12 @@ def test_refusals() -> None:
         shrink(areas_of(y[:2], v[:2, :2]))
     with pytest.raises(InferenceError, match="PMG-NO-LAW"):
         shrink(Estimate(y, good.terms))
+
+
+def test_details_are_printed_in_a_line_and_nothing_is_shrunk_twice() -> None:
+    estimate = areas_of(*problem(1))
+    found = shrink(estimate)
+    assert repr(details_of(found)).startswith("ShrinkDetails(8 areas, method='robust', tau2=")
+    assert len(repr(details_of(found))) < 200
+    with pytest.raises(DataError, match="PMG-SHRUNK"):
+        shrink(found)

@@ -326,3 +326,14 @@ def test_the_result_says_what_was_done() -> None:
     assert found.provenance.seed == 0
     assert found.method == "conformal, block permutations"
     assert "24 cyclic shifts" in str(found)
+
+
+def test_a_set_with_a_gap_around_the_null_says_so() -> None:
+    """Effects that grow: no effect is rejected, and so is not every constant effect on both sides of it."""
+    table = noise(0, periods=16, start=10)
+    table.loc[(table["area"] == "a0") & (table["year"] >= 10), "rate"] += 3 * (table["year"] - 10)
+    found = resample.conformal(synth.sdid, panel_of(table), "rate", level=0.9)
+    assert found.p_value <= 0.1
+    assert found.conf_low < 0 < found.conf_high
+    assert "the set has a gap: the tested effect lies between its ends and is rejected" in found.note
+    assert "gap" not in resample.conformal(synth.sdid, panel_of(table), "rate", invert=False).note

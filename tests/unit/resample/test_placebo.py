@@ -176,6 +176,23 @@ def test_both_paths_agree_where_the_estimators_agree() -> None:
     assert effects[0].corr(effects[1]) > 0.98
 
 
+def test_areas_estimated_alone_have_their_weights_in_the_whole_panel() -> None:
+    """The pooled effect of areas of very unequal weight is the estimator's own: shares of one panel, not of many."""
+    table = staggered(seed=9, n=30, starts={2004: 3, 2006: 2})
+    table["people"] = table["area"].map({"a000": 400.0, "a003": 20.0}).fillna(1.0)  # of about 25 that are never treated
+    panel = panel_of(table, weight="people")
+    estimator = partial(did.group_time, controls=did.NeverTreated(), base_period="universal")
+    own = estimator(panel, "rate")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PmgEvalWarning)
+        areas = resample.placebo(estimator, panel, "rate", draws=999)
+        cells = resample.placebo(estimator, panel, "rate", by="cell", draws=999)
+    assert_allclose(areas.average().values, own.average().values, rtol=1e-12)
+    assert_allclose(areas.terms["weight"] / areas.terms["weight"].iloc[1], [400, 1, 1, 20 * 3 / 5, 3 / 5], rtol=1e-12)
+    post = own.average(by="event_time").where(event_time=slice(0, 9))
+    assert_allclose(cells.average(by="event_time").values, post.values, rtol=1e-12)
+
+
 def test_ratios_one_by_one_and_together() -> None:
     panel = panel_of(counts(n=60, starts={2005: 3}))
     joint = resample.placebo(ratios, panel, "suspects", draws=999)
