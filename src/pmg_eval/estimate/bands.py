@@ -90,7 +90,9 @@ def _generator(rng: int | np.random.Generator | None) -> tuple[np.random.Generat
 
 def _from_draws(law: Draws, level: float) -> tuple[float, float]:
     """Quantile of the largest standardized error of the law itself, and its Monte-Carlo error."""
-    largest = np.sort((np.abs(law.errors) / law.errors.std(axis=0, ddof=1)).max(axis=1))
+    largest = np.sort((np.abs(law.judged()) / law.errors.std(axis=0, ddof=1)).max(axis=1))
+    share = float(law.lone().max())  # as in the interval of one term: the area itself counts among its placebos
+    level = min(1.0, level / (1 - share)) if share < 1 - level else 1.0
     rank = int(np.ceil(level * (len(largest) + 1)))
     if rank > len(largest):
         raise InferenceError("PMG-LEVEL", f"{len(largest)} draws cannot give a {level:.4g} band", fix="more draws")

@@ -195,7 +195,11 @@ class Influence:
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Replicates of the estimation error (placebo law, bootstrap, posterior).
+    r"""Replicates of the estimation error (placebo law, bootstrap, posterior).
+
+    A placebo law is known from J areas only. A term that follows one of them is judged by its rank among them and
+    itself, :math:`p=(1+\#)/(1+J)`. A combination of several has many more values than J, but their scale is known no
+    better: every draw is multiplied by one :math:`\sqrt{J/\chi^2_J}`, as t does for a normal error.
 
     Attributes
     ----------
@@ -210,6 +214,9 @@ class Draws:
         Smallest p-value that one such draw can attain; a combination attains the product over its draws.
     lone_p : (s,) float or None
         The same where one or two draws stand behind a term: 1 for what is too rare to be tested alone or in pairs.
+    score : (R,) float or None
+        Uniform numbers from which the chi-squares above follow, the same for all terms of a draw; None: the law is
+        known (a bootstrap).
     """
 
     errors: Array
@@ -217,6 +224,45 @@ class Draws:
     sources: Any = None
     source_p: Array | None = None
     lone_p: Array | None = None
+    score: Array | None = None
+
+    def _behind(self) -> tuple[Array, Array]:
+        """Number of draws behind each term (k,), and the largest smallest p among them (NaN: not from a pool)."""
+        k = self.errors.shape[1]
+        if self.sources is None or self.source_p is None or self.score is None:
+            return np.zeros(k), np.full(k, np.nan)
+        behind = np.asarray(self.sources.toarray(), dtype=np.bool_)
+        share = np.minimum(self.source_p, 0.5)  # a term without a placebo has no error either
+        return behind.sum(axis=1), np.where(behind, share, 0.0).max(axis=1, initial=0.0)
+
+    def judged(self, several: bool = False) -> Array:
+        """Errors as intervals and tests take them: combinations with the error of their scale.
+
+        ``several``: the terms are judged together, so that all of them count as one combination.
+        """
+        number, share = self._behind()
+        mixed = number > (0 if several else 1)
+        if self.score is None or not mixed.any():
+            return self.errors
+        from scipy import special
+
+        errors = self.errors.copy()
+        if several:
+            share = np.full(len(share), share[mixed].max())
+        for one in np.unique(share[mixed]):
+            half = (1 / one - 1) / 2
+            columns = np.flatnonzero(mixed & (share == one))
+            errors[:, columns] *= np.sqrt(half / special.gammaincinv(half, self.score))[:, None]
+        return errors
+
+    def lone(self) -> Array:
+        """1/(1+J) (k,) for terms that follow one of J placebos, 0 for others."""
+        number, share = self._behind()
+        return np.where(number == 1, share, 0.0)
+
+    def times(self, factor: Array) -> Draws:
+        """The errors of every term multiplied by a number (k,)."""
+        return replace(self, errors=self.errors * factor)
 
     def map(self, matrix: Any) -> Draws:
         mapped = np.asarray((matrix @ self.errors.T).T)
@@ -252,19 +298,21 @@ class Draws:
 
         NaN where a draw is missing.
         """
-        size = np.abs(self.errors)
+        size, share, count = np.abs(self.judged()), self.lone(), len(self.errors)
         # Ties of a deviation with a draw that is the same number up to rounding count as at least as large.
         extreme = (size >= np.abs(deviation) * (1 - 1e-12)).sum(axis=0)
-        p = np.maximum((1 + extreme) / (len(self.errors) + 1), self.p_min)
-        return np.where(np.isnan(self.errors).any(axis=0), np.nan, p)
+        p = np.where(share > 0, share + (1 - share) * extreme / count, (1 + extreme) / (count + 1))
+        return np.where(np.isnan(self.errors).any(axis=0), np.nan, np.maximum(p, self.p_min))
 
     def half_width(self, level: float) -> Array:
         """The two-sided quantile of the error; infinite where the level is not attainable."""
-        rank = int(np.ceil(level * (len(self.errors) + 1) - 1e-9))  # 0.07 * 100 is 7, not 8
-        if rank > len(self.errors):
-            return np.full(self.errors.shape[1], np.inf)
-        width = np.partition(np.abs(self.errors), rank - 1, axis=0)[rank - 1]
-        return np.where(1 - level < self.p_min * (1 - 1e-12), np.inf, width)
+        count, share = len(self.errors), self.lone()
+        # 0.07 * 100 is 7, not 8; the area itself counts among the placebos of a term that follows one of them
+        own = count - np.floor(count * (1 - level - share) / (1 - share) + 1e-9)
+        rank = np.where(share > 0, own, np.ceil(level * (count + 1) - 1e-9)).astype(np.int64)
+        ordered = np.sort(np.abs(self.judged()), axis=0)
+        width = ordered[np.clip(rank, 1, count) - 1, np.arange(len(rank))]
+        return np.where((rank > count) | (1 - level < self.p_min * (1 - 1e-12)), np.inf, width)
 
     def monte_carlo(self, level: float, deviation: Array) -> MonteCarlo:
         r"""How far the numbers of this law would move with other draws.
@@ -285,7 +333,7 @@ class Draws:
         second, fourth = (centred**2).mean(axis=0), (centred**4).mean(axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
             spread = np.sqrt(np.maximum(fourth - second**2, 0) / count) / (2 * np.sqrt(second))
-        width = quantile_error(np.abs(self.errors), level)
+        width = quantile_error(np.abs(self.judged()), level)
         width = np.where(np.isfinite(self.half_width(level)), width, np.nan)
         return MonteCarlo(np.sqrt(p * (1 - p) / count), np.where(second > 0, spread, 0.0 * second), width)
 

@@ -219,7 +219,7 @@ def _by_draws(estimate: Estimate[Any], level: float) -> dict[str, Array]:
         centre = scale.to(estimate.values)
         slope = np.abs(scale.slope(estimate.values))
         # Draws are errors on the natural scale; to first order they are slope times that on the interval's scale.
-        scaled = Draws(law.errors * np.where(np.isfinite(slope), slope, 1.0), law.p_min)
+        scaled = law.times(np.where(np.isfinite(slope), slope, 1.0))
         half = scaled.half_width(level)
         low, high = scale.back(centre - half), scale.back(centre + half)
         if not scale.increasing:
@@ -297,11 +297,14 @@ def _test_by_draws(
     words: str, law: Draws, matrix: Array, cov: Array, statistic: float, estimate: Estimate[Any]
 ) -> Test:
     """The same statistic referred to its own draws; one term gives the p-value of its row."""
-    errors = law.errors @ matrix.T
+    number = np.zeros(1) if law.sources is None else np.asarray(law.sources.sum(axis=0)).ravel()
+    errors = law.judged(several=bool((number > 0).sum() > 1)) @ matrix.T
     drawn = np.einsum("ri,ri->r", errors, np.linalg.solve(cov, errors.T).T)
     p_min = float(law.p_min.max())
     extreme = int((drawn >= statistic * (1 - 1e-12)).sum())
-    p_value = max((1 + extreme) / (len(drawn) + 1), p_min)
+    share = float(law.lone().max()) if (number > 0).sum() == 1 else 0.0
+    p_value = share + (1 - share) * extreme / len(drawn) if share > 0 else (1 + extreme) / (len(drawn) + 1)
+    p_value = max(p_value, p_min)
     test = _test(words, statistic, p_value, f"{len(drawn):,} draws", estimate, True)
     return replace(test, p_min=p_min)
 

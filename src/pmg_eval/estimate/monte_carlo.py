@@ -33,7 +33,7 @@ def monte_carlo(estimate: Estimate[Any], level: float) -> pd.DataFrame:
     with np.errstate(all="ignore"):
         centre, slope = scale.to(estimate.values), np.abs(scale.slope(estimate.values))
         # The same law on the scale of the interval as in to_frame.
-        scaled = Draws(law.errors * np.where(np.isfinite(slope), slope, 1.0), law.p_min)
+        scaled = law.times(np.where(np.isfinite(slope), slope, 1.0))
         deviation = centre - scale.null_on_scale()
         found = scaled.monte_carlo(level, np.where(np.isfinite(deviation), deviation, np.nan))
         half = scaled.half_width(level)

@@ -102,8 +102,8 @@ def from_covariance(estimate: Estimate[Any]) -> Estimate[Any]:
     return replace(bare, terms=terms, provenance=bare.provenance.noting(_NOTE))
 
 
-def side_by_side(*parts: Estimate[Any], names: Sequence[str], level: float = LEVEL) -> Estimate[None]:
-    """Estimates with laws of different kinds as one table of terms (label ``group``), each with its own intervals.
+def side_by_side(*parts: Estimate[Any], names: Sequence[str] | None = None, level: float = LEVEL) -> Estimate[None]:
+    """Estimates with laws of different kinds as one table (label ``group`` if named), each with its own intervals.
 
     What they share is not known: covariances between the parts are NaN. Intervals are printed at ``level``; another one
     is available for terms whose covariance gives it.
@@ -115,9 +115,10 @@ def side_by_side(*parts: Estimate[Any], names: Sequence[str], level: float = LEV
         frame = part.to_frame(level)
         for name, found in columns.items():
             found.append(frame[name].to_numpy())
-    terms = pd.concat(
-        [part.terms.assign(group=name) for part, name in zip(parts, names, strict=True)], ignore_index=True
-    )
+    labeled = [part.terms for part in parts]
+    if names is not None:
+        labeled = [terms.assign(group=name) for terms, name in zip(labeled, names, strict=True)]
+    terms = pd.concat(labeled, ignore_index=True)
     law = Covariance(
         _blocks([part.cov() for part in parts]),
         _supports(parts),

@@ -15,7 +15,7 @@ from pmg_eval.estimate.stored import side_by_side
 from pmg_eval.evaluation._checks import Overall
 from pmg_eval.evaluation._parts import ALL, GROUPS
 from pmg_eval.infer import DefaultDetails
-from pmg_eval.infer._default import PooledBy, design_of, pooled_law, settle
+from pmg_eval.infer._settle import PooledBy, design_of, pooled_law, settle
 from pmg_eval.infer._tried import COLUMNS, Method
 from pmg_eval.panel import Panel
 from pmg_eval.resample import JackknifeDetails, placebo, randomize

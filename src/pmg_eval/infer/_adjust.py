@@ -250,11 +250,11 @@ def _p_of_draws(part: Estimate[Any], law: Draws) -> Array:
     scale = SCALES[part.scale]
     observed = (scale.to(part.values) - scale.null_on_scale()) / np.abs(scale.slope(part.values))
     found = np.empty(law.errors.shape)
-    total = len(law.errors) + 1
-    for column, size in enumerate(np.abs(law.errors).T):
+    total, share = len(law.errors) + 1, law.lone()
+    for column, size in enumerate(np.abs(law.judged()).T):
         ranked = np.sort(np.append(size, abs(observed[column])))
         found[:, column] = (total - np.searchsorted(ranked, size * (1 - 1e-12))) / total
-    return found
+    return np.asarray(share + (1 - share) * found)
 
 
 __all__ = ["adjust"]

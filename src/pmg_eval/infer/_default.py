@@ -10,22 +10,20 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from pmg_eval.errors import DataError, InferenceError, PmgEvalError, PmgEvalWarning
-from pmg_eval.estimate import Covariance, Estimate, Influence, LinearFit
+from pmg_eval.errors import DataError, InferenceError, PmgEvalWarning
+from pmg_eval.estimate import Covariance, Estimate, LinearFit
 from pmg_eval.estimate.average import average_values
 from pmg_eval.estimate.inference import check_level
-from pmg_eval.estimate.scales import SCALES
-from pmg_eval.infer._tried import MANY, SOME, DefaultDetails, Method, agreement, row_of, tried_table
+from pmg_eval.infer._settle import Design, PooledBy, design_of, pooled_law, settle
+from pmg_eval.infer._tried import DefaultDetails, row_of, tried_table
 from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
 from pmg_eval.panel._door import need_panel
 from pmg_eval.resample import jackknife, placebo, randomize
+from pmg_eval.resample._door import estimated, need_jobs, need_seed, need_whole
 from pmg_eval.typing import Estimator
 
 By = Literal["cohort", "unit"]
-PooledBy = Literal["cohort", "event_time"]
-
-ENOUGH_CONTROLS = 40
 RANDOM_DRAWS, PLACEBO_DRAWS = 499, 19_999
 
 
@@ -45,38 +43,6 @@ class _Average:
     def values(self, panel: Panel, outcome: str, terms: pd.DataFrame) -> Array:
         """The averages alone, in the order of ``terms``."""
         return average_values(self.estimator(panel, outcome), terms, self.by)
-
-
-@dataclass(frozen=True)
-class Design:
-    r"""What the policy looks at: areas behind the estimate.
-
-    Attributes
-    ----------
-    n_treated : int
-        Treated areas with an effect.
-    effective : (k,) float
-        As many equal ones per term: :math:`(\sum\omega^2)^2/\sum\omega^4` of their weights.
-    n_control : float
-        Comparison areas of the weakest term.
-    """
-
-    n_treated: int
-    effective: Array
-    n_control: float
-
-    @property
-    def n_effective(self) -> float:
-        """The smallest over the terms."""
-        return float(self.effective.min())
-
-    @property
-    def size(self) -> Literal["one", "few", "some", "many"]:
-        if self.n_treated <= 1:
-            return "one"
-        if self.n_effective < SOME:
-            return "few"
-        return "many" if self.n_effective >= MANY and self.n_control >= ENOUGH_CONTROLS else "some"
 
 
 def default(
@@ -103,6 +69,7 @@ def default(
     :math:`1<n_1<6`                       the pooled placebo law: the placebo errors of every treated area at its own
                                           start, scaled by size, combined with the estimator's weights
     one treated area                      the placebo law of that area
+    fewer than 19 placebo areas           no placebo law: the jackknife; with one treated area no interval
     ===================================== ==============================================================================
 
     The choice depends on the design, never on the p-values. Whatever else is valid for the design stands beside it in
@@ -173,14 +140,25 @@ def default(
     check_level(level)
     if by not in (None, "cohort", "unit"):
         raise DataError("PMG-OPTION", f"unknown by={by!r}", fix='None, "cohort" or "unit"')
+    need_seed(rng)
+    need_jobs(n_jobs)
+    need_whole("draws", 1 if draws is None else draws)
     panel = panel.for_outcome(outcome)
+    if not panel.is_panel:
+        raise InferenceError(
+            "PMG-CROSS-SECTION",
+            "repeated cross-sections have no areas to leave out or to compare with",
+            fix="resample.jackknife(cluster=...) over the areas that the persons live in",
+        )
     pool = _Pool(estimator, panel, outcome, eligible, rng, n_jobs)
     if by == "unit":
         return _areas(pool, level, PLACEBO_DRAWS if draws is None else draws)
-    own = estimator(panel, outcome)
+    own = estimated(estimator, panel, outcome)
+    if isinstance(own.details, LinearFit) and by is not None:
+        raise DataError("PMG-OPTION", "a regression has one coefficient, none per cohort", fix="by=None")
     average = _Average(estimator, by)
     whole = average(panel, outcome)
-    design = design_of(whole, panel)
+    design = design_of(whole, panel, own)
     return settle(
         whole,
         design,
@@ -218,146 +196,15 @@ class _Pool:
 
     def average(self, by: PooledBy | None, whole: Estimate[Any]) -> Estimate[Any]:
         """The estimator's own averages with the pooled law of its areas."""
+        if isinstance(whole.details, LinearFit):
+            raise InferenceError(
+                "PMG-NO-LAW",
+                "a regression's coefficient is no average of areas: their errors do not give its law",
+            )
         with warnings.catch_warnings():  # few placebos limit single areas; pooled, many more combinations exist
             warnings.simplefilter("ignore", PmgEvalWarning)
             areas = self.areas()
         return pooled_law(areas, whole, by)
-
-
-def pooled_law(areas: Estimate[Any], whole: Estimate[Any], by: PooledBy | None = None) -> Estimate[Any]:
-    """Averages ``whole`` with the law of the placebo errors of ``areas``, combined with the areas' weights."""
-    if areas.uncertainty is None:
-        raise InferenceError("PMG-NO-LAW", "the areas have no placebo law", fix="more comparison areas")
-    pooled = areas.average(by=by) if by else areas.average()
-    law = None if pooled.uncertainty is None else pooled.uncertainty.take(_same_terms(pooled, whole, by))
-    terms = whole.terms.assign(interval="placebo", method="pooled placebo law, size-scaled, by inversion")
-    return Estimate(whole.values, terms, law, areas.details, whole.scale, provenance=areas.provenance)
-
-
-def _same_terms(pooled: Estimate[Any], whole: Estimate[Any], by: str | None) -> Any:
-    if by is None:
-        return np.zeros(len(whole), dtype=np.int64)
-    position = pd.Index(pooled.terms[by]).get_indexer(pd.Index(whole.terms[by]))
-    if (position < 0).any():
-        raise InferenceError(
-            "PMG-NO-LAW", f"no placebo law for some {by}", where=list(whole.terms.loc[position < 0, by])
-        )
-    return position
-
-
-def design_of(whole: Estimate[Any], panel: Panel) -> Design:
-    """Treated and comparison areas behind the weakest term."""
-    started = np.isfinite(panel.cohort) & ~panel.always_treated & (panel.cohort <= panel.time_codes[-1])
-    n_treated = int(started.sum())
-    effective = np.full(len(whole), float(n_treated))
-    law = whole.uncertainty
-    support = law.support(whole.dependence) if isinstance(law, Influence) else None
-    if support is not None and np.isfinite(support.n_effective).any():
-        effective = np.where(np.isfinite(support.n_effective), support.n_effective, effective)
-        n_treated = int(np.nanmin(support.n_treated))
-    n_control = float((~np.isfinite(panel.cohort)).sum())
-    if "n_control" in whole.terms:
-        n_control = float(whole.terms["n_control"].to_numpy(dtype=np.float64, na_value=np.nan).min())
-    return Design(n_treated, effective, n_control)
-
-
-def settle(
-    whole: Estimate[Any],
-    design: Design,
-    spread: Method,
-    pooled: Method,
-    *,
-    level: float,
-    random: Method | None,
-    beside: bool,
-) -> Estimate[DefaultDetails]:
-    """The policy: which of the laws is the headline; the others, where valid, stand beside it."""
-    size = design.size
-    wanted = {"one": ("placebo",), "few": ("placebo",), "some": ("jackknife", "placebo"), "many": ("jackknife",)}[size]
-    asked = ("jackknife", "placebo") if beside and size != "one" else wanted
-    found: dict[str, Estimate[Any]] = {}
-    refused: dict[str, str] = {}
-    for name, method in (("jackknife", spread), ("placebo", pooled)):
-        if name in asked:
-            _attempt(name, method, found, refused)
-    candidates = [name for name in wanted if name in found and _given(found[name], level)]
-    if not candidates and size != "one":  # no placebo pool: with two areas or more the jackknife's t(n1-1) still holds
-        if "jackknife" not in found:
-            _attempt("jackknife", spread, found, refused)
-        candidates = [name for name in ("jackknife", "placebo") if name in found and _given(found[name], level)]
-    if not candidates:
-        candidates = [name for name in wanted if name in found]  # it says itself why it has no interval
-    if not candidates:
-        raise InferenceError(
-            "PMG-NO-INFERENCE",
-            f"no interval is valid for {design.n_treated} treated and {design.n_control:.0f} comparison areas: "
-            + "; ".join(f"{name}: {why}" for name, why in refused.items()),
-            fix="more comparison areas, or report the estimate without an interval",
-        )
-    chosen = max(candidates, key=lambda name: _width(found[name], level))
-    rows = [row_of(name, one, level, design.effective, chosen=name == chosen) for name, one in found.items()]
-    rows += [row_of(name, None, level, None, reason=why) for name, why in refused.items()]
-    if random is not None:
-        rows.append(_attempted_test(random))
-    tried = tried_table(rows)
-    details = DefaultDetails(
-        headline=_words(chosen, candidates),
-        n_treated=design.n_treated,
-        n_effective=design.n_effective,
-        n_control=design.n_control,
-        level=level,
-        tried=tried,
-        agreement=agreement(tried),
-        law=found[chosen].details,
-    )
-    head = found[chosen]
-    terms = head.terms.assign(method=_method_words(chosen, candidates, head))
-    return replace(head, terms=terms, details=details, provenance=head.provenance.then("infer.default"))
-
-
-def _attempt(name: str, method: Method, found: dict[str, Estimate[Any]], refused: dict[str, str]) -> None:
-    try:
-        found[name] = method()
-    except PmgEvalError as why:
-        refused[name] = why.what
-
-
-def _attempted_test(random: Method) -> Any:
-    try:
-        return row_of("randomization", random(), np.nan, None)
-    except PmgEvalError as why:
-        return row_of("randomization", None, np.nan, None, reason=why.what)
-
-
-def _given(estimate: Estimate[Any], level: float) -> bool:
-    """Whether every term with a value has an interval."""
-    frame = estimate.to_frame(level)
-    return bool(frame.loc[frame["estimate"].notna(), "conf_low"].notna().all())
-
-
-def _width(estimate: Estimate[Any], level: float) -> float:
-    """Median width of the intervals on the scale on which they are symmetric."""
-    frame = estimate.to_frame(level)
-    scale = SCALES[estimate.scale]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = (scale.to(frame[name].to_numpy(dtype=np.float64)) for name in ("conf_low", "conf_high"))
-        width = high - low
-    return float(np.nanmedian(np.abs(width))) if np.isfinite(width).any() else -np.inf
-
-
-_NAMES = {"jackknife": "jackknife", "placebo": "placebo law"}
-
-
-def _words(chosen: str, candidates: Sequence[str]) -> str:
-    name = _NAMES[chosen]
-    return name if len(candidates) < 2 else f"{name} (the wider of two)"
-
-
-def _method_words(chosen: str, candidates: Sequence[str], head: Estimate[Any]) -> Any:
-    if len(candidates) < 2:
-        return head.terms["method"]
-    other = _NAMES[next(name for name in candidates if name != chosen)]
-    return head.terms["method"].astype(str) + f" (wider than the {other})"
 
 
 def _spread(average: _Average, own: Estimate[Any], panel: Panel, outcome: str, n_jobs: int) -> Estimate[Any]:

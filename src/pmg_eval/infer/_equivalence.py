@@ -177,7 +177,7 @@ def _one_sided(estimate: Estimate[Any], distance: Array) -> Array:
     slope = np.abs(scale.slope(estimate.values))
     law = estimate.uncertainty
     if isinstance(law, Draws):
-        half = Draws(law.errors * np.where(np.isfinite(slope), slope, 1.0), law.p_min).p_value(distance) / 2
+        half = law.times(np.where(np.isfinite(slope), slope, 1.0)).p_value(distance) / 2
         return np.where(np.isnan(distance), np.nan, np.where(distance > 0, half, 1 - half))
     care = guard_of(estimate, True)
     statistic = distance / (slope * estimate.se * care.factor)

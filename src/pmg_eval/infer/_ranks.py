@@ -240,7 +240,7 @@ def _errors(estimate: Estimate[Any], areas: Areas, draws: int, generator: np.ran
     law = estimate.uncertainty
     if isinstance(law, Draws):
         slope = np.abs(SCALES[estimate.scale].slope(estimate.values[areas.position]))
-        return np.asarray(law.errors[:, areas.position] * slope)
+        return np.asarray(law.take(areas.position).judged(several=True) * slope)
     root = np.linalg.cholesky(areas.v)
     errors = generator.standard_normal((draws, len(areas.y))) @ root.T
     df = float(guard_of(estimate.take(areas.position), True).df.min())

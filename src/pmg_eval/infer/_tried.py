@@ -42,7 +42,8 @@ class DefaultDetails:
         ``estimate, conf_low, conf_high, p_value, p_min`` (smallest attainable), ``p_error`` (Monte-Carlo), ``note``
         (why it is not valid or could not be had; of a randomization test, its distribution), labels of the terms.
     agreement : {"agree", "mixed", "alone"}
-        Whether all valid methods lie on the same side of 5 %; ``"alone"`` when no other is valid.
+        Whether all valid methods lie on the same side of 5 % (one whose p is within two Monte-Carlo errors of it
+        contradicts nothing); ``"alone"`` when no other is valid.
     law : object
         Details of the headline's own method (:class:`~pmg_eval.resample.PlaceboDetails`,
         :class:`~pmg_eval.resample.JackknifeDetails`).
@@ -66,7 +67,7 @@ class DefaultDetails:
         said = []
         for _, row in head.iterrows():
             same = _same(rest, row)
-            other = same.loc[(same["p_value"] < ALPHA) != (row["p_value"] < ALPHA)]
+            other = same.loc[_across(same, row)]
             named = ", ".join(
                 f"{name} p = {p:.3f}" for name, p in zip(other["method"], other["p_value"], strict=True) if p == p
             )
@@ -81,12 +82,12 @@ def row_of(
     level: float,
     effective: Array | None,
     *,
-    chosen: bool = False,
+    chosen: Any = False,
     reason: str = "",
 ) -> pd.DataFrame:
     """Rows of one method: its intervals, or why there are none."""
     words = {"jackknife": "jackknife", "placebo": "placebo law", "randomization": "randomization in the pool"}[name]
-    head = {"method": words, "role": "headline" if chosen else "beside"}
+    head = {"method": words, "role": "headline" if np.any(chosen) else "beside"}
     if found is None:
         return pd.DataFrame([{**head, "valid": False, "note": reason}]).reindex(columns=COLUMNS)
     if isinstance(found, Test):
@@ -103,7 +104,8 @@ def row_of(
                 }
             ]
         ).reindex(columns=COLUMNS)
-    return _rows(words, head, found, level, effective)
+    rows = _rows(words, head, found, level, effective)
+    return rows.assign(role=np.where(np.broadcast_to(chosen, len(rows)), "headline", "beside"))
 
 
 def _rows(
@@ -160,10 +162,18 @@ def agreement(tried: pd.DataFrame) -> Agreement:
     rest = tried.loc[(tried["role"] == "beside") & tried["valid"] & tried["p_value"].notna()]
     if len(rest) == 0:
         return "alone"
-    for _, row in head.loc[head["p_value"].notna()].iterrows():
-        if ((_same(rest, row)["p_value"] < ALPHA) != (row["p_value"] < ALPHA)).any():
-            return "mixed"
-    return "agree"
+    head = head.loc[head["p_value"].notna()]
+    if len(head) == 0:
+        return "alone"
+    mixed = any(_across(same := _same(rest, row), row).any() and len(same) for _, row in head.iterrows())
+    return "mixed" if mixed else "agree"
+
+
+def _across(rest: pd.DataFrame, row: pd.Series[Any]) -> Any:
+    """Which rows lie on the other side of 5 %, by more than two Monte-Carlo errors of their p."""
+    p = rest["p_value"].to_numpy(dtype=np.float64)
+    clear = np.abs(p - ALPHA) > 2 * np.nan_to_num(rest["p_error"].to_numpy(dtype=np.float64))
+    return ((p < ALPHA) != (row["p_value"] < ALPHA)) & clear
 
 
 def _same(rest: pd.DataFrame, row: pd.Series[Any]) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
 from pmg_eval.panel._door import need_panel
 from pmg_eval.panel._ingest import IntArray
+from pmg_eval.resample._door import is_whole
 from pmg_eval.resample._options import _parameters, by_unit, enumerates, named_donors
 from pmg_eval.typing import Estimator
 
@@ -69,7 +70,7 @@ def one_area(panel: Panel, outcome: str, unit: Any, anticipation: int) -> OneAre
         PMG-ONE-AREA (several treated areas and none is named), PMG-NO-TREATED, PMG-NO-DONORS, PMG-SHORT-PRE.
     """
     need_panel(panel)
-    if isinstance(anticipation, bool) or not isinstance(anticipation, int | np.integer) or anticipation < 0:
+    if not is_whole(anticipation, 0):
         raise DataError("PMG-OPTION", f"anticipation={anticipation!r} must be a number of periods, 0 or more")
     panel = panel.for_outcome(outcome)
     position = _position(panel, unit)
@@ -183,10 +184,10 @@ def window(area: OneArea, keep: Any, block: int = 1) -> Window:
     place = np.append(place, np.full(len(table) - len(frame), len(codes)))
     labels = pd.Index([panel.time_label(code) for code in (*codes, beyond)])
     table[panel.roles["time"]] = labels.take(place)
-    own = (table[panel.roles["unit"]] == area.unit).to_numpy()
-    table[START] = labels.take(np.full(len(table), len(codes))).where(own)
-    own = np.flatnonzero(own)
-    return Window(area, table.drop(index=own), table.iloc[own[np.argsort(place[own])]], codes)
+    mine = (table[panel.roles["unit"]] == area.unit).to_numpy()
+    table[START] = labels.take(np.full(len(table), len(codes))).where(mine)
+    own = np.flatnonzero(mine)
+    return Window(area, table.loc[~mine], table.iloc[own[np.argsort(place[own])]], codes)
 
 
 def _means(frame: pd.DataFrame, key: Any, unit: str) -> pd.DataFrame:

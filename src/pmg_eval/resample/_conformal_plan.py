@@ -164,7 +164,7 @@ class Plan:
             size = float(np.sqrt(np.square(part).mean()))
             if size > small:
                 return size
-        return max(small, float(np.finfo(np.float64).tiny) ** 0.5)
+        return max(small, float(np.sqrt(np.finfo(np.float64).tiny)))
 
 
 def _status(low: float, high: float) -> str:

@@ -52,7 +52,7 @@ class Places:
         powers = (size / np.where(largest > 0, largest, 1.0)) ** q
         sums = self.members @ powers.T
         extreme = (sums[1:] >= sums[0] * (1 - _TIE)).sum(axis=0)
-        return extreme / self.distinct if self.exact else (1 + extreme) / len(self.members)
+        return np.asarray(extreme / self.distinct if self.exact else (1 + extreme) / len(self.members))
 
 
 def places(after: Array, kind: Permutations, draws: int, generator: np.random.Generator) -> Places:

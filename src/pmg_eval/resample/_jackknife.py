@@ -184,15 +184,35 @@ def _labels(panel: Panel, names: pd.Index[Any], cluster: str | None) -> pd.DataF
 
 
 def _treated(full: Estimate[Any], panel: Panel, codes: Any, count: int) -> Rows | None:
-    """Weights of the treated units, summed to the clusters, aligned by unit label."""
+    """Weights of the treated units, summed to the clusters, aligned by unit label.
+
+    An estimator that does not say whom its terms weigh (a synthetic control) weighs treated units alike here, so that
+    t has at most as many degrees of freedom as there are of them.
+    """
     law = full.uncertainty
-    if not isinstance(law, Influence) or law.treated is None or "unit" not in law.rows:
+    if not isinstance(law, Influence):
+        return _alike(full, panel).sum_rows(codes.astype(np.int64), count) if panel.is_panel else None
+    if law.treated is None or "unit" not in law.rows:
         return None
     law = law.by_unit()
     position = panel.units.get_indexer(pd.Index(law.rows["unit"]))
     if law.treated is None or (position < 0).any():
         return None
     return law.treated.sum_rows(codes[position].astype(np.int64), count)
+
+
+def _alike(full: Estimate[Any], panel: Panel) -> Rows:
+    """Equal weights of the treated units, of the cohort that a term names."""
+    started = np.isfinite(panel.cohort) & ~panel.always_treated & (panel.cohort <= panel.time_codes[-1])
+    treated = np.repeat(started[:, None], len(full), axis=1)
+    if "cohort" in full.terms:
+        labels = np.array(
+            [panel.time_label(int(code)) if on else None for code, on in zip(panel.cohort, started, strict=True)]
+        )
+        for column, cohort in enumerate(full.terms["cohort"]):
+            if not pd.isna(cohort):
+                treated[:, column] &= labels == cohort
+    return Rows(left=treated.astype(np.float64))
 
 
 def _status(full: Estimate[Any], replicates: Any, names: pd.Index[Any], reference: Any) -> list[str]:

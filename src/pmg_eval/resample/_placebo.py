@@ -16,7 +16,7 @@ from pmg_eval.resample._area import area_effects, control_error
 from pmg_eval.resample._area_placebos import placebo_effects
 from pmg_eval.resample._door import need_jobs, need_seed, need_whole
 from pmg_eval.resample._placebo_details import PlaceboDetails, details_of
-from pmg_eval.resample._placebo_draws import area_errors, cell_errors, number_of_draws
+from pmg_eval.resample._placebo_draws import area_errors, cell_errors, number_of_draws, scores
 from pmg_eval.resample._placebo_law import (
     Law,
     LawName,
@@ -69,6 +69,10 @@ def placebo(
     independently over areas, plus the error c that the areas share because they share their controls. Intervals invert
     that law. Size M is the number of events expected after the start (rate ratios), else the exposure of the panel,
     else constant.
+
+    A law from J areas is known as well as J areas tell: one area is judged by its rank among them and itself,
+    :math:`p=(1+\#)/(1+J)`, and averages over areas multiply every draw by one :math:`\sqrt{J/\chi^2_J}`, as t does.
+    A treated area larger than every placebo area has the error of the largest size that was seen (``checks.capped``).
 
     The draws are joint, so that ``.average()`` (also ``by="cohort"``) has the law of the weighted average over areas:
     inference for a pooled effect of few treated areas with their own starts and effects (Alvarez and Ferman). With
@@ -192,10 +196,11 @@ def placebo(
     text = Text(outcome, words(chosen), panel.time_label)
     if effects.cells is None:
         errors = area_errors(effects, pools, shared, draws, generator)
-        found, error = by_area(effects, pools, errors, status, p_min, text), p_error(effects, errors, p_min)
+        score = scores(draws, generator)
+        found, error = by_area(effects, pools, errors, status, p_min, text, score), p_error(effects, errors, p_min)
     else:
         drawn = cell_errors(effects, effects.cells, pools, draws, generator)
-        found = by_cell(effects, effects.cells, drawn, status, p_min, text)
+        found = by_cell(effects, effects.cells, drawn, status, p_min, text, scores(draws, generator))
         error = np.full(len(effects.values), np.nan)
     options = {
         "draws": draws,

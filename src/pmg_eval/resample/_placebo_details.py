@@ -34,7 +34,8 @@ class PlaceboDetails:
     checks : DataFrame
         Per treated area: ``p_plain`` (placebo ranks without scaling), ``p_size_matched`` (among the ``n_matched`` areas
         nearest in size) and the 95 % interval that goes with it, ``matched_low, matched_high`` (NaN where so few areas
-        cannot give one), ``sigma``, ``size``, ``control_se``, and ``p_error``, the Monte-Carlo standard error of the
+        cannot give one), ``sigma``, ``size``, ``control_se``, ``capped`` (larger than every
+        placebo area, so that ``sigma`` is that of the largest), and ``p_error``, the Monte-Carlo standard error of the
         p-value of a row (NaN with ``by="cell"``); for synthetic controls ``pre_rmspe``, ``pre_rmspe_rank`` (share of
         the placebos that fit as badly before the start, or worse), ``rmspe_ratio`` (root mean squared gap after over
         before the start) and ``p_rmspe_ratio``, its rank among the placebos', both NaN at a perfect fit. A placebo with
@@ -89,6 +90,7 @@ def details_of(
 def _checks(effects: AreaEffects, pools: Mapping[Start, Placebos], shared: Array) -> dict[str, Any]:
     """Ranks and scales of every area (NaN for an area without an effect)."""
     names = ["p_plain", "p_size_matched", "matched_low", "matched_high", "n_matched", "sigma", "size", "control_se"]
+    names += ["capped"]
     found, rows = on_scale(effects.values, effects.scale), np.full((len(effects.values), len(names)), np.nan)
     for column, start in enumerate(starts_of(effects)):
         if np.isnan(found[column]):
@@ -100,11 +102,13 @@ def _checks(effects: AreaEffects, pools: Mapping[Start, Placebos], shared: Array
             rank_p(found[column], near),
             *_inverted(effects, column, rank_half_width(near, LEVEL)),
             len(near),
-            pool.sigma(np.array([size]))[0],
+            pool.sigma(np.array([min(size, float(pool.size.max()))]))[0],
             size,
             np.sqrt(shared[column, column]),
+            size > pool.size.max(),
         )
     table: dict[str, Any] = {"unit": effects.units, **dict(zip(names, rows.T, strict=True))}
+    table["capped"] = np.nan_to_num(table["capped"]) > 0
     table["n_matched"] = np.nan_to_num(table["n_matched"]).astype(np.int64)
     return table
 

@@ -29,7 +29,14 @@ def number_of_draws(asked: int | None, terms: int) -> int:
 
 def repeated(values: Any, draws: int, generator: np.random.Generator) -> Any:
     """Random order in which each value comes equally often (the last round is cut short)."""
+    if draws < len(values):
+        return generator.permutation(values)[:draws]
     return generator.permutation(np.tile(values, -(-draws // len(values)))[:draws])
+
+
+def scores(draws: int, generator: np.random.Generator) -> Array:
+    """Evenly spaced uniform numbers in random order, for the error of the scale of the law."""
+    return np.asarray(generator.permutation((np.arange(draws) + 0.5) / draws))
 
 
 def area_errors(
@@ -57,7 +64,7 @@ class _Shapes:
     """How placebo errors of one start run over the periods, around their average.
 
     ``deviation`` (J, H) sums to zero with the weights of the placebo; ``sigma`` (J, H) is its standard deviation by the
-    size model of each event time, ``a`` and ``b`` (H,) the model.
+    size model of each event time, ``a`` and ``b`` (H,) the model, ``largest`` (H,) the largest size it was fitted to.
     """
 
     event_time: Any
@@ -65,6 +72,7 @@ class _Shapes:
     sigma: Array
     a: Array
     b: Array
+    largest: Array
 
 
 def _shapes(pool: Placebos) -> _Shapes:
@@ -74,16 +82,17 @@ def _shapes(pool: Placebos) -> _Shapes:
     deviation = paths.values - average[:, None]
     size = paths.weight if pool.effects.scale == "log" else np.broadcast_to(pool.size[:, None], deviation.shape)
     periods = len(paths.event_time)
+    largest = np.max(size, axis=0)
     sigma, a, b = np.ones_like(deviation), np.zeros(periods), np.zeros(periods)
     if periods == 1:
-        return _Shapes(paths.event_time, np.where(np.isnan(deviation), np.nan, 0.0), sigma, a, b)
+        return _Shapes(paths.event_time, np.where(np.isnan(deviation), np.nan, 0.0), sigma, a, b, largest)
     for column in range(periods):
         known = np.isfinite(deviation[:, column]) & (size[:, column] > 0)
         if not (isinstance(pool.law, SizeModel) and (deviation[known, column] != 0).any()):
             continue
         a[column], b[column] = fit_variance(deviation[known, column], size[known, column])
         sigma[known, column] = np.sqrt(a[column] + b[column] / size[known, column])
-    return _Shapes(paths.event_time, deviation, sigma, a, b)
+    return _Shapes(paths.event_time, deviation, sigma, a, b, largest)
 
 
 def cell_errors(
@@ -116,6 +125,7 @@ def cell_errors(
         size = cells.weight[own] if effects.scale == "log" else np.full(len(own), effects.size[at])
         ratio = np.ones((len(index), len(own)))
         if isinstance(pool.law, SizeModel) and (shape.a + shape.b > 0).any():
+            size = np.minimum(size, shape.largest[column])
             ratio = np.sqrt(shape.a[column] + shape.b[column] / size) / shape.sigma[np.ix_(index, column)]
         deviation = (shape.deviation[np.ix_(index, column)] * ratio)[order]
         mass = cells.weight[own] * natural[own]

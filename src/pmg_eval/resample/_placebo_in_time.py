@@ -65,7 +65,8 @@ def placebo_in_time(
             fix="fewer `periods`, or a panel that begins earlier",
         )
     found = estimated(estimator, before.with_cohort(fake), outcome)
+    earlier = "1 period" if periods == 1 else f"{periods} periods"
     provenance = found.provenance.then(f"placebo_in_time(periods={periods}, anticipation={anticipation})").noting(
-        f"placebo in time: as if the programme had started {periods} period{'' if periods == 1 else 's'} earlier, without its real periods"
+        f"placebo in time: as if the programme had started {earlier} earlier, without its real periods"
     )
     return replace(found, provenance=provenance)

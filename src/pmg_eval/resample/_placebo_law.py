@@ -113,7 +113,8 @@ class Placebos:
         every = np.arange(len(self.effect))
         if isinstance(self.law, Plain):
             return every, np.ones(len(every))
-        return every, self.sigma(np.array([size])) / self.sigma(self.size)
+        # Beyond the largest placebo area the model is extrapolation: b/size alone would promise next to no error.
+        return every, self.sigma(np.array([min(size, float(self.size.max()))])) / self.sigma(self.size)
 
 
 def placebos_of(effects: AreaEffects, law: Law) -> Placebos:

@@ -44,6 +44,7 @@ def by_area(
     status: list[str],
     p_min: Array,
     text: Text,
+    score: Array,
 ) -> Estimate[Any]:
     """One term per treated area."""
     k = len(effects.values)
@@ -62,12 +63,18 @@ def by_area(
         },
         k,
     )
-    law = _law(natural, p_min, effects, np.arange(k), n_placebo, p_min)
+    law = _law(natural, p_min, effects, np.arange(k), n_placebo, p_min, score)
     return Estimate(effects.values, terms, law, scale=effects.scale, provenance=effects.provenance)
 
 
 def by_cell(
-    effects: AreaEffects, cells: Cells, drawn: tuple[Array, Any], status: list[str], p_area: Array, text: Text
+    effects: AreaEffects,
+    cells: Cells,
+    drawn: tuple[Array, Any],
+    status: list[str],
+    p_area: Array,
+    text: Text,
+    score: Array,
 ) -> Estimate[Any]:
     """One term per treated area and period."""
     errors, n_placebo = drawn
@@ -92,18 +99,20 @@ def by_cell(
         },
         len(area),
     )
-    law = _law(errors, p_min, effects, area, n_placebo, p_area)
+    law = _law(errors, p_min, effects, area, n_placebo, p_area, score)
     return Estimate(cells.values, terms, law, scale=effects.scale, provenance=effects.provenance)
 
 
-def _law(errors: Array, p_min: Array, effects: AreaEffects, area: Any, n_placebo: Any, single: Array) -> Draws:
+def _law(
+    errors: Array, p_min: Array, effects: AreaEffects, area: Any, n_placebo: Any, single: Array, score: Array
+) -> Draws:
     from scipy import sparse
 
     k, s = len(area), len(effects.values)
     behind = sparse.csr_array((np.ones(k, dtype=np.bool_), (np.arange(k), area)), shape=(k, s))
     own = 1 / (np.asarray(n_placebo, dtype=np.float64) + 1)
     # Two rare areas are tested no more than one; pooled with others they count like them.
-    return Draws(errors, p_min, behind, own, np.where(single >= 1, 1.0, own))
+    return Draws(errors, p_min, behind, own, np.where(single >= 1, 1.0, own), score)
 
 
 def p_error(effects: AreaEffects, errors: Array, p_min: Array) -> Array:

@@ -147,7 +147,7 @@ def _cases(heading: str, cases: Sequence[Checked]) -> str:
         digits = "-" if math.isnan(case.digits) else f"{case.digits:.1f}"
         note = f" ({case.reason})" if case.reason else ""
         rows.append(
-            f'<tr><th scope="row" class="unbroken">{_text(case.id).replace("/", "/<wbr>")}</th>'
+            f'<tr><th scope="row" class="unbroken">{_text(case.id).replace("/", "/<wbr>", 1)}</th>'
             f'<td><span class="verdict {kind}">{word}</span></td>'
             f'<td class="number">{digits}</td><td class="number">{case.tolerance:.0e}</td>'
             f'<td class="number">{len(case.names)}</td><td class="prose">{_text(case.what + note)}</td>'

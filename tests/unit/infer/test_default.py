@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from pandas.testing import assert_frame_equal
+from scipy import stats
 
 import pmg_eval as pe
-from pmg_eval import did, infer, resample
+from pmg_eval import did, infer, resample, synth
 from pmg_eval.errors import DataError, DesignError, InferenceError, PmgEvalWarning
 from pmg_eval.estimate import Covariance, Draws, Estimate, Influence, Rows, Test, fit_linear, make_terms
-from pmg_eval.infer._default import Design, design_of, settle
+from pmg_eval.infer._settle import Design, design_of, settle
 
 IMPUTATION = partial(did.imputation, pretrend=False)
 
@@ -172,7 +173,9 @@ def test_few_areas_have_the_law_of_their_placebo_errors(few: pe.Panel) -> None:
     law = areas.uncertainty
     assert isinstance(law, Draws)
     weight = areas.terms["weight"].to_numpy() / areas.terms["weight"].sum()
-    errors = np.sort(np.abs(law.errors @ weight))
+    n_placebo = int(areas.terms["n_placebo"].iloc[0])
+    scale = np.sqrt(n_placebo / stats.chi2.ppf(law.score, n_placebo))  # as well known as so many placebos tell
+    errors = np.sort(np.abs(law.errors @ weight) * scale)
     half = errors[int(np.ceil(0.95 * (len(errors) + 1))) - 1]
     assert_allclose(frame["conf_high"] - frame["estimate"], half, rtol=1e-10)
     assert found.details.headline == "placebo law"
@@ -244,6 +247,56 @@ def test_the_seed_decides_and_processes_do_not(few: pe.Panel) -> None:
     second = infer.default(IMPUTATION, few, "rate", draws=19, rng=3, n_jobs=2)
     assert_frame_equal(first.details.tried, second.details.tried)
     assert_frame_equal(first.to_frame(), second.to_frame())
+
+
+def test_a_handful_of_placebos_gives_no_pooled_law() -> None:
+    """Four treated areas and eight others: combinations of eight errors covered 87 %, the jackknife's t holds."""
+    panel = panel_of(table_of({4: 4}, n=12))
+    found = infer.default(IMPUTATION, panel, "rate", draws=19)
+    assert found.details.headline == "jackknife"
+    assert "8 placebo areas" in found.details.tried.set_index("method").loc["placebo law", "note"]
+    pool = panel_of(table_of({4: 4}))
+    narrow = infer.default(IMPUTATION, pool, "rate", eligible=pool.units[10:20].tolist(), draws=19)
+    assert narrow.details.headline == "jackknife"
+
+
+def test_cohorts_have_the_wider_of_two_each() -> None:
+    panel = panel_of(table_of({4: 9, 5: 8}, seed=4))
+    found = infer.default(IMPUTATION, panel, "rate", by="cohort")
+    frame, tried = found.to_frame(), found.details.tried
+    width = {
+        (method, cohort): rows["conf_high"].iloc[0] - rows["conf_low"].iloc[0]
+        for (method, cohort), rows in tried.groupby(["method", "cohort"])
+    }
+    for _, row in frame.iterrows():
+        both = [width[method, row["cohort"]] for method in ("jackknife", "placebo law")]
+        assert_allclose(row["conf_high"] - row["conf_low"], max(both), rtol=1e-9)
+    assert tried.loc[tried["role"] == "headline", "cohort"].tolist() == [4, 5]
+    assert frame["cohort"].tolist() == [4, 5]
+
+
+def test_weights_of_areas_without_influence_values() -> None:
+    """A synthetic control has no influence values; its areas have weights all the same."""
+    table = table_of({6: 3}, periods=9)
+    table["people"] = np.where(table["area"] == 0, 1_000_000, 1_000)
+    rng = np.random.default_rng(2)
+    table["cases"] = rng.poisson(0.1 * table["people"])
+    panel = pe.Panel(table, unit="area", time="year", cohort="start", never=0, exposure="people")
+    classic = partial(synth.classic, family="poisson", poor_fit="keep")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PmgEvalWarning)
+        found = infer.default(classic, panel, "cases", beside=False)
+        weights = classic(panel, "cases").average(by="unit").terms["weight"].to_numpy(dtype=float)
+    assert_allclose(found.details.n_effective, (weights**2).sum() ** 2 / (weights**4).sum())
+    assert found.details.n_effective < 1.1
+
+
+def test_cross_sections_and_regressions_by_cohort_are_refused(few: pe.Panel) -> None:
+    persons = pe.Panel(table_of({4: 3}).drop(columns="area"), unit=None, time="year", cohort="start", never=0)
+    with pytest.raises(InferenceError, match=r"resample\.jackknife"):
+        infer.default(did.group_time, persons, "rate")
+    with pytest.raises(DataError, match="PMG-POOL"):
+        infer.default(IMPUTATION, few, "rate", eligible=[999])
 
 
 def test_bad_options(few: pe.Panel) -> None:

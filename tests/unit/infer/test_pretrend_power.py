@@ -15,7 +15,7 @@ from scipy import stats
 
 from pmg_eval import did, infer
 from pmg_eval.errors import DataError, InferenceError
-from pmg_eval.estimate import Draws, Estimate, make_terms
+from pmg_eval.estimate import Covariance, Draws, Estimate, make_terms
 from pmg_eval.infer._normal_box import Box
 from unit.estimate.made import by_covariance, by_influence, support
 from unit.resample.panels import counts, panel_of, staggered
@@ -317,8 +317,8 @@ def test_few_degrees_of_freedom_by_simulation() -> None:
 
 
 def test_options_of_the_wrong_kind() -> None:
-    law = pe.Covariance(np.diag([0.2, 0.1, 0.1]) ** 2)
-    study = pe.Estimate([0.1, -0.1, 0.3], pd.DataFrame({"event_time": [-3, -2, 0]}), law)
+    law = Covariance(np.diag([0.2, 0.1, 0.1]) ** 2)
+    study = Estimate([0.1, -0.1, 0.3], pd.DataFrame({"event_time": [-3, -2, 0]}), law)
     assert repr(infer.pretrend_power(study, reference=-1)).startswith("pre-test (2 periods")
     for options, said in (
         ({"slope": "steep"}, "slope='steep' must be a finite number"),

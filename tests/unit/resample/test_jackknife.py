@@ -1,5 +1,6 @@
 """The cluster jackknife is leaving out and estimating again, by the letter of CV3."""
 
+import warnings
 from functools import partial
 
 import numpy as np
@@ -10,8 +11,8 @@ from numpy.testing import assert_allclose
 import pmg_eval as pe
 from _shared import dataset, needs_shared, reference
 from laws.valid_data import table as valid
-from pmg_eval import did, resample, synth  # noqa: F401  (they register)
-from pmg_eval.errors import DataError, DesignError
+from pmg_eval import did, resample, synth
+from pmg_eval.errors import DataError, DesignError, PmgEvalWarning
 from pmg_eval.estimate import Estimate, fit_linear
 from pmg_eval.registry import REGISTRY
 from unit.resample.panels import counts, panel_of, staggered
@@ -247,3 +248,21 @@ def test_interrupted_and_resumed(tmp_path) -> None:
     with pytest.raises(DataError, match="the estimator"):
         resample.jackknife(overall, panel, "rate", checkpoint=tmp_path / "c")
     assert len(stops.read_text()) == 18  # twelve units, the panel itself four times, two replicates that stopped
+
+
+def test_an_estimator_that_weighs_nobody_has_t_all_the_same() -> None:
+    """A synthetic control carries no influence values: degrees of freedom from the number of treated areas."""
+    panel = panel_of(staggered(n=30, periods=9, starts={2005: 3, 2006: 2}))
+
+    def control(panel: pe.Panel, outcome: str) -> pe.Estimate:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PmgEvalWarning)
+            return synth.classic(panel, outcome, poor_fit="keep").average()
+
+    def by_cohort(panel: pe.Panel, outcome: str) -> pe.Estimate:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PmgEvalWarning)
+            return synth.classic(panel, outcome, poor_fit="keep").average(by="cohort")
+
+    assert resample.jackknife(control, panel, "rate").to_frame()["df"].tolist() == [4]
+    assert resample.jackknife(by_cohort, panel, "rate").to_frame()["df"].tolist() == [2, 1]
