@@ -102,7 +102,7 @@ def test_texas_p_values(q: int, part: str) -> None:
 def test_jackknife_plus(name: str, panel: Any, outcome: str, part: str, atol: float) -> None:
     """The tolerance is R's quadratic programme: weights good to 1e-9 (1e-6 in refits) times outcomes of 10 to 1e5."""
     theirs = reference(name)["results"][part]
-    ours = resample.jackknife_plus(KEEP, panel(), outcome, conservative="conservative" in part)
+    ours = resample.jackknife_plus(KEEP, panel(), outcome, conservative="conservative" in part, quantile="interpolated")
     assert ours.details is not None
     count = len(ours.details)
     assert_allclose(ours.details["conf_low"], post(theirs, "lower_bound", count), atol=atol)
@@ -156,7 +156,7 @@ def test_california_ridge_moving_block() -> None:
 
 def test_california_ridge_jackknife_plus() -> None:
     theirs = reference("augsynth_california_ridge_lambda_conformal")["results"]["jackknife_plus"]
-    ours = resample.jackknife_plus(RIDGE, california(), "PacksPerCapita")
+    ours = resample.jackknife_plus(RIDGE, california(), "PacksPerCapita", quantile="interpolated")
     assert ours.details is not None
     assert_allclose(ours.details["conf_low"], post(theirs, "lower_bound", 12), atol=3e-5)
     assert_allclose(ours.details["conf_high"], post(theirs, "upper_bound", 12), atol=3e-5)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
@@ -193,6 +194,14 @@ class Influence:
         )
 
 
+@lru_cache(maxsize=32)
+def _mixing(df: float, count: int) -> Array:
+    r""":math:`\sqrt{J/\chi^2_J}` at the quantiles (i + 1/2)/count; kept, because every number of a law needs it."""
+    from scipy import special
+
+    return np.asarray(np.sqrt(df / 2 / special.gammaincinv(df / 2, (np.arange(count) + 0.5) / count)))
+
+
 @dataclass(frozen=True, eq=False)
 class Draws:
     r"""Replicates of the estimation error (placebo law, bootstrap, posterior).
@@ -215,8 +224,8 @@ class Draws:
     lone_p : (s,) float or None
         The same where one or two draws stand behind a term: 1 for what is too rare to be tested alone or in pairs.
     score : (R,) float or None
-        Uniform numbers from which the chi-squares above follow, the same for all terms of a draw; None: the law is
-        known (a bootstrap).
+        The numbers (i + 1/2)/R in random order, from which the chi-squares above follow, the same for all terms of a
+        draw; None: the law is known (a bootstrap).
     """
 
     errors: Array
@@ -244,15 +253,13 @@ class Draws:
         mixed = number > (0 if several else 1)
         if self.score is None or not mixed.any():
             return self.errors
-        from scipy import special
-
         errors = self.errors.copy()
+        place = np.floor(self.score * len(self.score)).astype(np.int64)
         if several:
             share = np.full(len(share), share[mixed].max())
         for one in np.unique(share[mixed]):
-            half = (1 / one - 1) / 2
             columns = np.flatnonzero(mixed & (share == one))
-            errors[:, columns] *= np.sqrt(half / special.gammaincinv(half, self.score))[:, None]
+            errors[:, columns] *= _mixing(1 / one - 1, len(self.score))[place][:, None]
         return errors
 
     def lone(self) -> Array:

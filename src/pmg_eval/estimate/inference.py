@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from pmg_eval.estimate._estimate import Estimate
 
 
-def check_level(level: float) -> None:
+def check_level(level: object) -> None:
     """Refuse a confidence level outside (0, 1)."""
-    if not 0 < level < 1:
-        raise DataError("PMG-LEVEL", f"level={level} must lie between 0 and 1", fix="for example 0.95")
+    if not isinstance(level, float | int | np.number) or isinstance(level, bool) or not 0 < level < 1:
+        raise DataError("PMG-LEVEL", f"level={level!r} must lie between 0 and 1", fix="for example 0.95")
 
 
 def guard_of(estimate: Estimate[Any], guarded: bool) -> Guard:

@@ -62,6 +62,10 @@ class LinearFit:
     n_params: int
     coef: Array
 
+    def __repr__(self) -> str:
+        n, p = self.design.shape
+        return f"LinearFit({n:,} observations, {p} regressors: {', '.join(self.names[:5])}{', ...' if p > 5 else ''})"
+
     def _whitened(self) -> tuple[Array, Array, Array, Any]:
         """sqrt(w)-scaled design, residuals, an orthonormal basis of everything but the unit effects, and unit codes.
 

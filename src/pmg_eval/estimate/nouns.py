@@ -51,7 +51,7 @@ class Test:
     conf_high: float = np.nan
     level: float = np.nan
     details: pd.DataFrame | None = field(default=None, repr=False, compare=False)
-    provenance: Provenance = field(default_factory=Provenance)
+    provenance: Provenance = field(default_factory=Provenance, repr=False)
 
     def __post_init__(self) -> None:
         if not (np.isnan(self.p_value) or 0 <= self.p_value <= 1):

@@ -81,7 +81,8 @@ def _distance(first: Estimate[Any], other: Estimate[Any]) -> Any:
 
 def _placebo_spread(first: Any, other: Any) -> dict[Any, float]:
     """Per cohort, from two PlaceboDetails: standard deviation over placebo areas of the difference of their effects."""
-    both = first.placebos.merge(other.placebos, on=["cohort", "unit"], suffixes=("", "_other"))
+    keys = [name for name in ("cohort", "share", "unit") if name in first.placebos and name in other.placebos]
+    both = first.placebos.merge(other.placebos, on=keys, suffixes=("", "_other"))
     both = both.assign(gap=both["effect_other"] - both["effect"])
     spread = both.groupby("cohort")["gap"].agg(lambda gap: float(np.sqrt(np.mean(np.square(gap)))))
     return {cohort: value if value > 0 else np.nan for cohort, value in spread.items()}

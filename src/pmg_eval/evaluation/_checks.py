@@ -304,7 +304,9 @@ def _concentration(effects: Estimate[Any], panel: Panel, eligible: Sequence[Any]
         )
     effective, unit, share = _weightiest(effects)
     if np.isfinite(effective) and effective < ENOUGH:
-        finding += f"; the treated areas count like {effective:.1f} equal ones: {unit} has {share:.0%} of the weight"
+        finding += (
+            f"; the treated areas count like {effective:.1f} equal ones: {unit} has {100 * share:.0f} % of the weight"
+        )
         enough = False
     elif treated < 20:
         finding += "; few treated areas: intervals use t with few degrees of freedom"

@@ -22,7 +22,7 @@ MODEST = 1.0  # trends that diverge as much after the start as they did before
 
 def diverging_trends(panel: Panel, outcome: str, family: Family, anticipation: int) -> Check:
     """How strongly trends may diverge before the average effect is not clear any more (Rambachan and Roth)."""
-    question = "How far may trends diverge after the start before the effect is in doubt?"
+    question = "How far may trends diverge after the start before the group-time effect is in doubt?"
     name = "diverging trends"
     event_study = partial(did.group_time, family=family, anticipation=anticipation, base_period="universal")
     try:
@@ -37,7 +37,8 @@ def diverging_trends(panel: Panel, outcome: str, family: Family, anticipation: i
     within = interval(float(row["conf_low"]), float(row["conf_high"]), study.scale)
     said = f"if they diverge as much from one period to the next as they did at most before, the interval is {within}"
     if found.breakdown == 0:
-        return Check(name, question, f"already with parallel trends the interval contains no effect; {said}", "pass")
+        already = "already with parallel trends the interval of this average includes a zero effect"
+        return Check(name, question, f"{already}; {said}", "attention")
     if np.isnan(found.breakdown):
         return Check(name, question, f"no divergence that was tried puts it in doubt; {said}", "pass")
     finding = f"up to {found.breakdown:.2f} times the largest change of the difference before the start; {said}"

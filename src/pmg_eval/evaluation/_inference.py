@@ -73,10 +73,14 @@ def inference(
     first, waves, study = (whole.where(group=name) for name in GROUPS)
     try:
         overall = _settled(first, areas, panel, None, random)
-        cohorts = _settled(waves, areas, panel, "cohort", None)
     except InferenceError:  # no method is valid: the guard says at each term why there is no interval
         nothing = pd.DataFrame(columns=["cohort", *COLUMNS])
         return Inference(whole.where(group=list(GROUPS)), None, nothing, _band([study], rng))
+    try:
+        cohorts = _settled(waves, areas, panel, "cohort", None)
+    except InferenceError:  # a cohort without a law of its own keeps the guard's words
+        effects = side_by_side(overall, waves, study, names=GROUPS, level=LEVEL)
+        return Inference(effects, overall.details, _rows(overall), _band([study], rng))
     table = pd.concat([_rows(overall), _rows(cohorts)], ignore_index=True)
     if _by_jackknife(overall) and _by_jackknife(cohorts):
         return Inference(whole.where(group=list(GROUPS)), overall.details, table, _band([study], rng))

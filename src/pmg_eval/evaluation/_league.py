@@ -36,7 +36,8 @@ def league(areas: Estimate[Any], rng: int) -> tuple[pd.DataFrame, str]:
     try:
         adjusted = adjust(part, rng=rng)
         ranked = ranks(part, rng=rng).to_frame()
-        pooled = pool(part)
+        # the variance of the mean is at least that of no heterogeneity: areas that agree by luck prove nothing
+        pooled = pool(part, inference="hartung_knapp_floor")
     except PmgEvalError:  # areas that cannot be pooled (all alike, no common scale) are shown one by one
         return nothing, ""
     table = adjusted.merge(ranked[list(_RANKED)], on="unit", how="left", validate="one_to_one")

@@ -58,6 +58,12 @@ class DefaultDetails:
     agreement: Agreement
     law: Any
 
+    def __repr__(self) -> str:
+        return (
+            f"DefaultDetails({self.headline}; {self.n_treated} treated areas count like {self.n_effective:.1f}; "
+            f"agreement: {self.agreement}; more in tried)"
+        )
+
     def mixed(self) -> str:
         """The disagreement in words; empty when there is none."""
         if self.agreement != "mixed":

@@ -31,7 +31,7 @@ def jackknife_plus(
     unit: Any = None,
     level: float = 0.95,
     conservative: bool = False,
-    quantile: Quantile = "interpolated",
+    quantile: Quantile = "order",
     anticipation: int = 0,
     n_jobs: int = 1,
 ) -> Test:
@@ -57,9 +57,9 @@ def jackknife_plus(
     level : float
     conservative : bool
         The wider interval (jackknife-minmax), which is safe for unstable fits.
-    quantile : {"interpolated", "order"}
-        ``"interpolated"``: between order statistics (R ``quantile`` type 7, as augsynth). ``"order"``: the order
-        statistics for which the theorem holds; refused when there are too few periods for the level.
+    quantile : {"order", "interpolated"}
+        ``"order"``: the order statistics for which the theorem holds; refused when there are too few periods for the
+        level. ``"interpolated"``: between order statistics (R ``quantile`` type 7, as augsynth), without a guarantee.
     anticipation : int
         Periods before the start that are left out altogether.
     n_jobs : int
@@ -109,7 +109,7 @@ def jackknife_plus(
     >>> table = pd.DataFrame([(i, t, 40 if i == 0 else 0, rate[i, t]) for i in range(9) for t in range(42)],
     ...                      columns=["area", "year", "start", "rate"])
     >>> panel = pe.Panel(table, unit="area", time="year", cohort="start", never=0)
-    >>> found = resample.jackknife_plus(synth.classic, panel, "rate", quantile="order")
+    >>> found = resample.jackknife_plus(synth.classic, panel, "rate")
     >>> bool(found.conf_low < 3 < found.conf_high), round(found.p_value, 4)
     (True, 0.0488)
     """

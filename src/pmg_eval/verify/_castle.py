@@ -166,7 +166,7 @@ def _texas_tests() -> Mapping[str, Any]:
 
 
 def _texas_bounds() -> Mapping[str, Any]:
-    found = resample.jackknife_plus(KEEP, _texas(), "thousands")
+    found = resample.jackknife_plus(KEEP, _texas(), "thousands", quantile="interpolated")
     return {"low": found.conf_low, "high": found.conf_high}
 
 

@@ -46,8 +46,10 @@ def _wild() -> Mapping[str, Any]:
 
 
 def _jackknife_plus() -> Mapping[str, Any]:
-    found = resample.jackknife_plus(did.imputation, panel(RISING), "y", level=0.5)
-    safe = resample.jackknife_plus(did.imputation, panel(RISING), "y", level=0.5, conservative=True)
+    found = resample.jackknife_plus(did.imputation, panel(RISING), "y", level=0.5, quantile="interpolated")
+    safe = resample.jackknife_plus(
+        did.imputation, panel(RISING), "y", level=0.5, conservative=True, quantile="interpolated"
+    )
     return {
         "first year, low": _first(found, "conf_low"),
         "first year, high": _first(found, "conf_high"),

@@ -31,7 +31,7 @@ HAND = against_zero([0, 3, 6, 10, 7], 3)
 
 def test_bounds_by_hand() -> None:
     """Gap minus |error|: 1, 7, 4; plus: 10, 7, 13. Medians (level 0) 4 and 10; quartiles (level 0.5) 2.5 and 11.5."""
-    found = resample.jackknife_plus(did.imputation, HAND, "rate", level=0.5)
+    found = resample.jackknife_plus(did.imputation, HAND, "rate", level=0.5, quantile="interpolated")
     assert found.details is not None
     first = found.details.iloc[0]
     assert_allclose([first["estimate"], first["conf_low"], first["conf_high"]], [7, 2.5, 11.5])
@@ -44,7 +44,7 @@ def test_bounds_by_hand() -> None:
 
 def test_conservative_bounds_by_hand() -> None:
     """Smallest gap 5.5 minus, largest 8.5 plus the median error 4.5 (level 0.5)."""
-    found = resample.jackknife_plus(did.imputation, HAND, "rate", level=0.5, conservative=True)
+    found = resample.jackknife_plus(did.imputation, HAND, "rate", level=0.5, conservative=True, quantile="interpolated")
     assert found.details is not None
     assert_allclose(found.details.loc[0, ["conf_low", "conf_high"]].tolist(), [1, 13])
     assert found.details["p_value"].tolist() == [0.25, 0.75]  # no error reaches 5.5; two of three reach 2.5
@@ -59,7 +59,7 @@ def test_order_statistics_by_hand() -> None:
     assert found.note == ""
     with pytest.raises(InferenceError, match=r"PMG-UNATTAINABLE.*39 periods.*there are 3.*level=0\.5"):
         resample.jackknife_plus(did.imputation, HAND, "rate", quantile="order")
-    lax = resample.jackknife_plus(did.imputation, HAND, "rate")
+    lax = resample.jackknife_plus(did.imputation, HAND, "rate", quantile="interpolated")
     assert lax.note == "3 periods guarantee no 95% interval: the bounds interpolate"
 
 
