@@ -10,6 +10,9 @@ RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
+# whole files to one process: what a file prepares once is used by all of its tests
+PARALLEL = --numprocesses=2 --dist=loadfile
+
 .PHONY: help demo test lint types layers pytest docs test-full test-min test-313 bench format clean
 
 help:
@@ -77,14 +80,14 @@ layers: $(VENV)/.dev
 	@$(RUN) -c "from importlinter.cli import lint_imports_command; lint_imports_command()" --no-logo
 
 pytest: $(VENV)/.dev
-	@echo "== pytest"
-	@$(RUN) -m pytest
+	@echo "== pytest, two processes"
+	@OPENBLAS_NUM_THREADS=1 $(RUN) -m pytest $(PARALLEL)
 
 # --- the long run ----------------------------------------------------------------------------------------------------
 
 test-full: lint types layers
 	@echo "== pytest, 200 examples per law, 2,000 fuzzed frames, 150 panels per cell of the coverage study in small"
-	@PMG_EVAL_FUZZ=2000 PMG_EVAL_COVERAGE=150 $(RUN) -m pytest --hypothesis-profile=full
+	@PMG_EVAL_FUZZ=2000 PMG_EVAL_COVERAGE=150 OPENBLAS_NUM_THREADS=1 $(RUN) -m pytest $(PARALLEL) --hypothesis-profile=full
 	@$(MAKE) test-min
 	@$(MAKE) test-313
 
@@ -107,11 +110,11 @@ test-313:
 .PHONY: pytest-minimum pytest-other
 pytest-minimum: $(VENV)/.minimum
 	@echo "== pytest on the oldest supported versions, $$($(RUN) --version)"
-	@$(RUN) -m pytest -m "not gate"
+	@OPENBLAS_NUM_THREADS=1 $(RUN) -m pytest $(PARALLEL) -m "not gate"
 
 pytest-other: $(VENV)/.test
 	@echo "== pytest on $$($(RUN) --version)"
-	@$(RUN) -m pytest -m "not gate"
+	@OPENBLAS_NUM_THREADS=1 $(RUN) -m pytest $(PARALLEL) -m "not gate"
 
 # --- documentation (a test builds it too, and looks for broken links and requests to elsewhere) -------------------------
 

@@ -54,6 +54,12 @@ def counts(n: int = 43) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["code", "year", "start", "youth", "suspects"])
 
 
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A width of its own: text is wrapped to the terminal, and test processes have none."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     counts().to_csv(tmp_path / "counts.csv", index=False, na_rep="")

@@ -41,7 +41,7 @@ CALLS: dict[str, Call] = {
     "conformal": lambda e, **k: resample.conformal(e, ONE, "rate", invert=False, **k),
     "donut": lambda e, **k: resample.donut(e, PANEL, "rate", **k),
     "jackknife": lambda e, **k: resample.jackknife(e, PANEL, "rate", **k),
-    "jackknife_plus": lambda e, **k: resample.jackknife_plus(e, ONE, "rate", **k),
+    "jackknife_plus": lambda e, **k: resample.jackknife_plus(e, ONE, "rate", quantile="interpolated", **k),
     "leave_one_out": lambda e, **k: resample.leave_one_out(e, PANEL, "rate", **k),
     "placebo": lambda e, **k: resample.placebo(e, PANEL, "rate", **k),
     "placebo_in_time": lambda e, **k: resample.placebo_in_time(e, PANEL, "rate", periods=1, **k),

@@ -129,4 +129,4 @@ def test_options_are_checked(options: dict[str, Any], error: type[Exception], co
 
 def test_estimators_without_units_are_refused() -> None:
     with pytest.raises(InferenceError, match="PMG-NO-GAPS"):
-        resample.jackknife_plus(lambda p, y: did.imputation(p, y).average(by="event_time"), HAND, "rate")
+        resample.jackknife_plus(lambda p, y: did.imputation(p, y).average(by="event_time"), HAND, "rate", level=0.4)
