@@ -19,7 +19,7 @@ from pmg_eval.evaluation._beside import REFUSALS, area_table, areas_beside
 from pmg_eval.evaluation._checks import all_checks
 from pmg_eval.evaluation._door import need_evaluation
 from pmg_eval.evaluation._family import Family, family_of, not_counts
-from pmg_eval.evaluation._inference import inference
+from pmg_eval.evaluation._inference import Inference, inference
 from pmg_eval.evaluation._league import league
 from pmg_eval.evaluation._parts import ALL, GROUPS, Parts, differences, wave_table
 from pmg_eval.evaluation._result import Evaluation
@@ -196,7 +196,9 @@ def evaluate(
         waves=waves,
         data=facts,
         headline=first,
-        summary=summary(first, wave_agreement, area_agreement, checks, chosen, again, truth, spread),
+        summary=summary(
+            first, wave_agreement, area_agreement, checks, chosen, again, truth, spread, _mixed(chosen_law)
+        ),
         caveats=caveats(checks, areas, panel, refused, not_counts(panel, outcome) if family is None else ""),
         provenance=provenance,
     )
@@ -249,6 +251,10 @@ def _sources(*estimates: Estimate[Any]) -> dict[str, Any]:
         name: tuple(dict.fromkeys(text for e in estimates for text in getattr(e.provenance, name)))
         for name in ("assumptions", "references", "notes")
     }
+
+
+def _mixed(found: Inference) -> str:
+    return "" if found.overall is None else found.overall.mixed()
 
 
 def _listed(eligible: Sequence[Any] | None) -> list[str] | None:

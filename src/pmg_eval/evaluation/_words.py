@@ -94,9 +94,11 @@ def summary(
     recidivism: Estimate[Any] | None,
     truth: pd.DataFrame | None,
     spread: str = "",
+    mixed: str = "",
 ) -> tuple[str, ...]:
     """The finding for a reader without statistics: what was found, whether methods agree, what to watch."""
-    found = [first, *_methods(waves, areas, family), spread, _design(checks)]
+    apart = f"Not all valid ways to judge chance agree ({mixed})." if mixed else ""
+    found = [first, apart, *_methods(waves, areas, family), spread, _design(checks)]
     if recidivism is not None:
         found.append(_again(recidivism))
     if truth is not None:

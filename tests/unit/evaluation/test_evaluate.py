@@ -454,7 +454,8 @@ def test_areas_together(rates) -> None:
     assert league["rank"].tolist() == sorted(league["rank"])
     assert ((league["rank_low"] <= league["rank"]) & (league["rank"] <= league["rank_high"])).all()
     spread = infer.pool(found.areas)
-    assert f"p = {spread.details.q_p:.3f}" in found.summary[2]
+    (said,) = [text for text in found.summary if text.startswith("The effects of the areas")]
+    assert f"p = {spread.details.q_p:.3f}" in said
 
 
 def test_divergence_and_shared_shocks_are_checked() -> None:

@@ -386,7 +386,9 @@ def test_the_methods_that_were_tried_stand_beside_the_effect(built) -> None:
     said = inference_sentence(tried)
     assert "comes from the jackknife" in said
     assert "mixed: randomization in the pool lies on the other side" in said
-    assert "same side" in inference_sentence(tried.loc[tried["method"] != "randomization in the pool"])
+    assert "No other valid method lies clearly" in inference_sentence(
+        tried.loc[tried["method"] != "randomization in the pool"]
+    )
     assert "No other method is valid" in inference_sentence(tried.iloc[:1])
     html = inference_table(tried, "log").html()
     assert html.count("not valid here") == 1
