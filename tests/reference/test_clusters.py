@@ -154,7 +154,7 @@ def test_metafor_robust() -> None:
 
 def test_the_jackknife_of_any_estimator_is_the_same_number() -> None:
     """``resample.jackknife`` of a regression refits it; CV3J does not."""
-    d = dataset("castle_panel").assign(start=lambda d: d["g"].where(d["g"] > 0, np.inf))
+    d = dataset("castle_panel").assign(start=lambda d: d["g"].astype(float).where(d["g"] > 0, np.inf))
     panel = Panel(d, unit="sid", time="year", cohort="start")
 
     def regression(panel: Panel, outcome: str) -> Estimate[LinearFit]:

@@ -12,7 +12,7 @@ from pmg_eval.errors import DataError
 from pmg_eval.estimate.provenance import Provenance
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Test:
     r"""A test: statistic, null distribution, p-value, the smallest p it can attain, and the hypothesis in words.
 
@@ -56,6 +56,13 @@ class Test:
     def __post_init__(self) -> None:
         if not (np.isnan(self.p_value) or 0 <= self.p_value <= 1):
             raise DataError("PMG-P-VALUE", "a p-value must lie between 0 and 1")
+
+    def __eq__(self, other: object) -> bool:
+        # NaN, of a test that was not inverted, equals itself here
+        return isinstance(other, Test) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash((self.hypothesis, self.statistic, self.p_value, self.distribution))
 
     def __str__(self) -> str:
         text = f"{self.hypothesis}: statistic {self.statistic:.4g}, p = {self.p_value:.4g} ({self.distribution})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import new, sha256
 from importlib import metadata
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 NAME = "pmg_eval"
@@ -67,9 +68,9 @@ def installation(package: Path | None = None, distribution: metadata.Distributio
     if reason:
         return Installation(NOT_A_WHEEL, reason, 0, (), hashes)
     problems, compared, listed = [], 0, set()
-    for entry in distribution.files or ():
-        parts = entry.parts
-        if not parts or parts[0] != NAME or "__pycache__" in parts or entry.hash is None:
+    for entry, mode, value in _recorded(distribution):
+        parts = PurePosixPath(entry).parts
+        if not parts or parts[0] != NAME or "__pycache__" in parts:
             continue
         name = "/".join(parts[1:])
         listed.add(name)
@@ -77,7 +78,7 @@ def installation(package: Path | None = None, distribution: metadata.Distributio
         path = folder / Path(*parts[1:])
         if not path.is_file():
             problems.append(f"missing: {name}")
-        elif _hash(path, entry.hash.mode) != entry.hash.value:
+        elif _hash(path, mode) != value:
             problems.append(f"changed: {name}")
     problems += [f"not of the wheel: {name}" for name in hashes if name not in listed]
     return Installation("changed" if problems else "intact", "", compared, tuple(sorted(problems)), hashes)
@@ -94,11 +95,21 @@ def _no_record(distribution: metadata.Distribution, folder: Path) -> str:
     origin = distribution.read_text("direct_url.json")
     if origin and json.loads(origin).get("dir_info", {}).get("editable"):
         return "an editable installation"
-    if not distribution.files or not any(entry.hash for entry in distribution.files):
+    if not _recorded(distribution):
         return "the installation has no list of hashes"
     if Path(str(distribution.locate_file(NAME))).resolve() != folder.resolve():
         return "the package that runs is not the one that is installed"
     return ""
+
+
+def _recorded(distribution: metadata.Distribution) -> list[tuple[str, str, str]]:
+    """Path, hash function and hash of every hashed file of the RECORD.
+
+    Read from the text, because ``Distribution.files`` leaves out what is missing on disk from Python 3.13 on.
+    """
+    rows = csv.reader((distribution.read_text("RECORD") or "").splitlines())
+    hashed = [(row[0], *row[1].partition("=")[::2]) for row in rows if len(row) > 1]
+    return [(name, mode, value) for name, mode, value in hashed if value]
 
 
 def _hash(path: Path, mode: str) -> str:
