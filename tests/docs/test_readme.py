@@ -10,30 +10,30 @@ from _blocks import executed, outputs
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
+VERIFY = ROOT / "docs" / "verify.md"
 INFERENCE = sorted((ROOT / "docs" / "inference").glob("*.md"))
+
+
+def run_blocks(page: Path, folder: Path, least: int) -> None:
+    text = page.read_text(encoding="utf-8")
+    wanted = outputs(text)
+    found = executed(text, folder, page.name)
+    assert len(found) == len(wanted) >= least
+    for (code, printed), output in zip(found, wanted, strict=True):
+        assert printed == output, code
 
 
 @pytest.mark.parametrize("page", [README, TUTORIAL], ids=lambda page: page.name)
 def test_blocks_print_what_the_page_says(tmp_path: Path, page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    wanted = outputs(text)
-    found = executed(text, tmp_path, page.name)
-    assert len(found) == len(wanted) >= 2
-    for (code, printed), output in zip(found, wanted, strict=True):
-        assert printed == output, code
+    run_blocks(page, tmp_path, 2)
     for made in tmp_path.glob("*.html"):
         assert "<h1" in made.read_text(encoding="utf-8")
     assert list(tmp_path.glob("*.html")), "the page that evaluate writes is part of the text"
 
 
-@pytest.mark.parametrize("page", INFERENCE, ids=lambda page: page.stem)
-def test_blocks_of_the_inference_pages(tmp_path: Path, page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    wanted = outputs(text)
-    found = executed(text, tmp_path, page.name)
-    assert len(found) == len(wanted) >= 1
-    for (code, printed), output in zip(found, wanted, strict=True):
-        assert printed == output, code
+@pytest.mark.parametrize("page", [*INFERENCE, VERIFY], ids=lambda page: page.stem)
+def test_blocks_of_the_other_pages(tmp_path: Path, page: Path) -> None:
+    run_blocks(page, tmp_path, 1)
 
 
 def test_relative_links_and_pictures_exist() -> None:

@@ -31,7 +31,7 @@ from simulation.coverage_study import (
 )
 from simulation.pmg_panels import FIRST, LARGE, N_YEARS, Scenario, panel_of, scenario_table
 
-NEEDED = 800  # 1,000 are aimed at; the cells with 27 areas are still running
+NEEDED = 1_000
 """Replicates that the stored results have at least."""
 
 REPLICATES = int(os.environ.get("PMG_EVAL_COVERAGE", "2"))

@@ -309,7 +309,14 @@ class Draws:
         # Ties of a deviation with a draw that is the same number up to rounding count as at least as large.
         extreme = (size >= np.abs(deviation) * (1 - 1e-12)).sum(axis=0)
         p = np.where(share > 0, share + (1 - share) * extreme / count, (1 + extreme) / (count + 1))
-        return np.where(np.isnan(self.errors).any(axis=0), np.nan, np.maximum(p, self.p_min))
+        p = np.minimum(np.maximum(p, self.p_min), 1.0)  # rounding could lift a share of all draws above one
+        return np.where(np.isnan(self.errors).any(axis=0), np.nan, p)
+
+    def p_error(self, p_value: Array) -> Array:
+        r"""Monte-Carlo standard error (k,) of p-values of this law: :math:`\sqrt{q(1-q)/R}` for a share q of draws."""
+        share = self.lone()
+        drawn = np.clip((p_value - share) / (1 - share), 0.0, 1.0)
+        return np.asarray((1 - share) * np.sqrt(drawn * (1 - drawn) / len(self.errors)))
 
     def half_width(self, level: float) -> Array:
         """The two-sided quantile of the error; infinite where the level is not attainable."""
@@ -324,9 +331,9 @@ class Draws:
     def monte_carlo(self, level: float, deviation: Array) -> MonteCarlo:
         r"""How far the numbers of this law would move with other draws.
 
-        With R draws: :math:`\sqrt{p(1-p)/R}` for p; :math:`\sqrt{(m_4-m_2^2)/R}/(2\sqrt{m_2})` for the standard error,
-        with m the central moments of the draws; for the half width half the distance between the order statistics one
-        binomial standard error :math:`\sqrt{R\,level(1-level)}` below and above its own.
+        With R draws: :meth:`p_error` for p; :math:`\sqrt{(m_4-m_2^2)/R}/(2\sqrt{m_2})` for the standard error, with m
+        the central moments of the draws; for the half width half the distance between the order statistics one binomial
+        standard error :math:`\sqrt{R\,level(1-level)}` below and above its own.
 
         Parameters
         ----------
@@ -342,7 +349,7 @@ class Draws:
             spread = np.sqrt(np.maximum(fourth - second**2, 0) / count) / (2 * np.sqrt(second))
         width = quantile_error(np.abs(self.judged()), level)
         width = np.where(np.isfinite(self.half_width(level)), width, np.nan)
-        return MonteCarlo(np.sqrt(p * (1 - p) / count), np.where(second > 0, spread, 0.0 * second), width)
+        return MonteCarlo(self.p_error(p), np.where(second > 0, spread, 0.0 * second), width)
 
 
 @dataclass(frozen=True, eq=False)

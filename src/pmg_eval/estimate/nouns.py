@@ -14,7 +14,7 @@ from pmg_eval.estimate.provenance import Provenance
 
 @dataclass(frozen=True, eq=False)
 class Test:
-    r"""A test: statistic, null distribution, p-value, the smallest p it can attain, and the hypothesis in words.
+    """A test: statistic, null distribution, p-value, the smallest p it can attain, and the hypothesis in words.
 
     Attributes
     ----------
@@ -30,8 +30,8 @@ class Test:
         Monte-Carlo standard error of ``p_value`` (0 when exact).
     method, note : str
     estimate, conf_low, conf_high, level : float
-        Of a test that was inverted: the value with the largest p, and the confidence set of values with
-        :math:`p\ge 1-level` (its hull); NaN when it was not inverted, infinite where a side is unbounded.
+        Of a test that was inverted: the estimate, and the set of values that it does not reject at ``level`` (its
+        hull); NaN when it was not inverted, infinite where a side is unbounded.
     details : DataFrame or None
         What is particular to the method (draws, permutations, clusters).
     """

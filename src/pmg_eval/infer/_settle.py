@@ -17,12 +17,11 @@ from pmg_eval.estimate.stored import side_by_side
 from pmg_eval.infer._tried import MANY, SOME, DefaultDetails, Method, agreement, row_of, tried_table
 from pmg_eval.numerics.rows import Array
 from pmg_eval.panel import Panel
+from pmg_eval.resample._placebo_law import NEEDED
 
 REFUSALS = (DesignError, InferenceError, NumericalError)
 PooledBy = Literal["cohort", "event_time"]
 ENOUGH_CONTROLS = 40
-NEEDED = 19
-"""Placebo areas below which several areas' errors cannot be told from a handful."""
 _NAMES = {"jackknife": "jackknife", "placebo": "placebo law"}
 _JACKKNIFE_NOTE = re.compile(r"(; )?undefined without .*: no jackknife")
 
@@ -74,7 +73,7 @@ def pooled_law(areas: Estimate[Any], whole: Estimate[Any], by: PooledBy | None =
     law = None if pooled.uncertainty is None else pooled.uncertainty.take(_same_terms(pooled, whole, by))
     terms = whole.terms.assign(
         interval="placebo",
-        method="pooled placebo law, size-scaled, by inversion",
+        method=("" if by is None and len(areas) == 1 else "pooled ") + pooled.terms["method"].iloc[0],
         status=[_JACKKNIFE_NOTE.sub("", str(status)) for status in whole.terms["status"]],
     )
     return Estimate(whole.values, terms, law, areas.details, whole.scale, provenance=areas.provenance)

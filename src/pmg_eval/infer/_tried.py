@@ -121,8 +121,7 @@ def _rows(
     law = found.uncertainty
     p_min = law.p_min if isinstance(law, Draws) else np.zeros(len(frame))
     p_value = frame["p_value"].to_numpy(dtype=np.float64)
-    repeats = len(law.errors) if isinstance(law, Draws) else 0
-    error = np.sqrt(p_value * (1 - p_value) / repeats) if repeats else np.zeros(len(frame))
+    error = law.p_error(p_value) if isinstance(law, Draws) else np.zeros(len(frame))
     why = _invalid(words, effective, frame)
     labels = [name for name in ("cohort", "unit") if name in frame and frame[name].notna().any()]
     return pd.DataFrame(

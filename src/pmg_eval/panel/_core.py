@@ -18,6 +18,11 @@ from pmg_eval.panel._ingest import BoolArray, FloatArray, IntArray, column_probl
 from pmg_eval.panel._report import Notice
 from pmg_eval.panel._time import Calendar
 
+_COLUMN_ROLES = (
+    *("unit", "time", "cohort", "treatment", "dose", "weight", "exposure", "region", "contaminated_from"),
+    "focus_share",
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Root:
@@ -206,6 +211,17 @@ class Core:
         """Units (n,) whose treatment has started by the last period."""
         last = self.time_codes[-1] if len(self.time_codes) else 0
         return self.cohort <= last
+
+    def with_values(self, name: Any, values: FloatArray) -> Core:
+        """See :meth:`pmg_eval.panel.Panel.with_values`."""
+        given = self.roles
+        if any(name == given[role] for role in _COLUMN_ROLES if role in given) or name in given.get("cluster", ()):
+            raise DataError("PMG-ROLES", f"column {name!r} has a role", fix="make another Panel")
+        if values.shape != self.row_unit.shape:
+            raise DataError("PMG-SHAPE", f"values of shape {values.shape}, rows are {len(self.row_unit)}")
+        every = self.root.column(name).copy()
+        every[slice(None) if self.rows is None else self.rows] = values
+        return replace(self, root=self.root.with_column(name, every))
 
 
 def design_problem(core: Core) -> Problem | None:

@@ -18,10 +18,6 @@ from pmg_eval.panel._ingest import BoolArray, FloatArray, IntArray, frozen
 from pmg_eval.panel._report import Notice
 from pmg_eval.panel._table import Request
 
-_COLUMN_ROLES = (
-    *("unit", "time", "cohort", "treatment", "dose", "weight", "exposure", "region", "contaminated_from"),
-    "focus_share",
-)
 _SHALLOW_IS_SAFE = int(pd.__version__.split(".")[0]) >= 3  # copy-on-write
 
 
@@ -459,21 +455,9 @@ class Panel:
     def with_values(self, name: Hashable, values: FloatArray) -> Panel:
         """The same data with other values (N,) of a numeric column without a role (an outcome); not validated again.
 
-        Raises
-        ------
-        DataError
-            PMG-ROLES for a column that has a role; PMG-SHAPE, PMG-COLUMN, PMG-COLUMN-TYPE.
+        Raises DataError: PMG-ROLES for a column that has a role; PMG-SHAPE, PMG-COLUMN, PMG-COLUMN-TYPE.
         """
-        given = self._core.roles
-        if any(name == given[role] for role in _COLUMN_ROLES if role in given) or name in given.get("cluster", ()):
-            raise DataError("PMG-ROLES", f"column {name!r} has a role", fix="make another Panel")
-        new = np.asarray(values, dtype=np.float64)
-        if new.shape != (self.n_rows,):
-            raise DataError("PMG-SHAPE", f"values of shape {new.shape}, rows are {self.n_rows}")
-        root, rows = self._core.root, self._core.rows
-        every = root.column(name).copy()
-        every[slice(None) if rows is None else rows] = new
-        core = replace(self._core, root=root.with_column(name, every))
+        core = self._core.with_values(name, np.asarray(values, dtype=np.float64))
         return Panel._of(core, {other: known for other, known in self._wide.items() if other != name})
 
     def with_weight(self, multiplier: FloatArray) -> Panel:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pmg_eval.errors import DataError, DesignError
-from pmg_eval.estimate import Estimate
+from pmg_eval.estimate import Estimate, Provenance
 from pmg_eval.panel import Panel
 from pmg_eval.panel._door import need_panel
 from pmg_eval.resample._area import area_effects, control_error
@@ -196,8 +196,8 @@ def placebo(
     text = Text(outcome, words(chosen), panel.time_label)
     if effects.cells is None:
         errors = area_errors(effects, pools, shared, draws, generator)
-        score = scores(draws, generator)
-        found, error = by_area(effects, pools, errors, status, p_min, text, score), p_error(effects, errors, p_min)
+        found = by_area(effects, pools, errors, status, p_min, text, scores(draws, generator))
+        error = p_error(effects, found, errors)
     else:
         drawn = cell_errors(effects, effects.cells, pools, draws, generator)
         found = by_cell(effects, effects.cells, drawn, status, p_min, text, scores(draws, generator))
@@ -207,20 +207,20 @@ def placebo(
         "eligible": None if eligible is None else [str(unit) for unit in eligible],
         "batches": batches,
         "by": by,
-        "law": repr(chosen),
     }
-    scaled = isinstance(chosen, SizeModel)
-    provenance = effects.provenance.then("resample.placebo")
+    details = details_of(effects, pools, shared, error, panel, outcome)
+    return replace(found, details=details, provenance=_recorded(effects.provenance, options, chosen, rng))
+
+
+def _recorded(provenance: Provenance, options: dict[str, Any], law: Law, rng: int | np.random.Generator) -> Provenance:
+    """Where the estimates come from, and how their law came about."""
+    first = ASSUMPTIONS[0] if isinstance(law, SizeModel) else _UNSCALED
     return replace(
-        found,
-        details=details_of(effects, pools, shared, error, panel, outcome),
-        provenance=replace(
-            provenance,
-            options={**provenance.options, "placebo": options},
-            seed=None if isinstance(rng, np.random.Generator) else int(rng),
-            assumptions=(*provenance.assumptions, ASSUMPTIONS[0] if scaled else _UNSCALED, ASSUMPTIONS[1]),
-            references=(*provenance.references, *_REFERENCES),
-        ),
+        provenance.then("resample.placebo"),
+        options={**provenance.options, "placebo": {**options, "law": repr(law)}},
+        seed=None if isinstance(rng, np.random.Generator) else int(rng),
+        assumptions=(*provenance.assumptions, first, ASSUMPTIONS[1]),
+        references=(*provenance.references, *_REFERENCES),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -115,8 +115,10 @@ def _law(
     return Draws(errors, p_min, behind, own, np.where(single >= 1, 1.0, own), score)
 
 
-def p_error(effects: AreaEffects, errors: Array, p_min: Array) -> Array:
-    """Monte-Carlo standard error (k,) of the p-value of each area."""
-    found = on_scale(effects.values, effects.scale)
-    p_value = Draws(errors, p_min).p_value(np.where(np.isfinite(found), found, 0.0))
-    return np.where(np.isfinite(found), np.sqrt(p_value * (1 - p_value) / len(errors)), np.nan)
+def p_error(effects: AreaEffects, found: Estimate[Any], errors: Array) -> Array:
+    """Monte-Carlo standard error (k,) of the p-value of each area; ``errors`` (R, k) on the scale of the interval."""
+    law, distance = found.uncertainty, on_scale(effects.values, effects.scale)
+    if not isinstance(law, Draws):
+        raise TypeError("draws expected")
+    p_value = replace(law, errors=errors).p_value(np.where(np.isfinite(distance), distance, 0.0))
+    return np.where(np.isfinite(distance), law.p_error(p_value), np.nan)

@@ -160,10 +160,9 @@ def wild(
         conf_high=high,
         level=level if invert else np.nan,
         details=pd.DataFrame({"t": law.t(distance)}),
-        provenance=Provenance(
-            estimator="resample.wild",
-            options={
-                "of": estimate.provenance.estimator,
+        provenance=_provenance(
+            estimate,
+            {
                 "term": details.names[column],
                 "cluster": cluster,
                 "weights": weights,
@@ -176,10 +175,18 @@ def wild(
                 "level": level,
                 "invert": invert,
             },
-            data=estimate.provenance.data,
-            references=("10.1177/1536867X19830877", "10.1002/jae.2969"),
-            seed=None if exact or isinstance(rng, np.random.Generator) else int(rng),
+            None if exact or isinstance(rng, np.random.Generator) else int(rng),
         ),
+    )
+
+
+def _provenance(estimate: Estimate[Any], options: dict[str, Any], seed: int | None) -> Provenance:
+    return Provenance(
+        estimator="resample.wild",
+        options={"of": estimate.provenance.estimator, **options},
+        data=estimate.provenance.data,
+        references=("10.1177/1536867X19830877", "10.1002/jae.2969"),
+        seed=seed,
     )
 
 

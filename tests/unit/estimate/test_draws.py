@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from scipy import sparse, stats
 
 from pmg_eval.errors import InferenceError
 from pmg_eval.estimate import Draws, Estimate, independent, make_terms
@@ -139,3 +140,49 @@ def test_covariance_ignores_no_kernel() -> None:
     found = estimate(1.0, errors)
     assert found.cov(independent()).shape == (1, 1)
     assert found.se[0] == pytest.approx(errors.std(ddof=1))
+
+
+# --- laws from a pool of J placebos ----------------------------------------------------------------------------------
+
+
+def pooled(j: int, areas: int, draws: int = 1_980) -> Draws:
+    """J placebo errors, each equally often, for every area independently."""
+    rng = np.random.default_rng(j)
+    placebo = rng.normal(size=j)
+    repeats = np.tile(np.arange(j), -(-draws // j))[:draws]
+    errors = np.column_stack([placebo[rng.permutation(repeats)] for _ in range(areas)])
+    own = np.full(areas, 1 / (j + 1))
+    score = rng.permutation((np.arange(draws) + 0.5) / draws)
+    return Draws(errors, own, sparse.eye_array(areas, format="csr", dtype=bool), own, own, score)
+
+
+@pytest.mark.parametrize("j", [19, 20, 22, 33, 36])
+def test_one_area_is_judged_by_its_rank_among_the_placebos_and_itself(j: int) -> None:
+    law = pooled(j, 1, draws=60 * j)
+    placebo = np.unique(law.errors)
+    for found in (0.0, 0.3, -1.1, 9.0):
+        rank = (1 + (np.abs(placebo) >= abs(found)).sum()) / (1 + j)
+        assert_allclose(law.p_value(np.array([found])), [rank], rtol=1e-12)
+        assert law.p_value(np.array([found]))[0] <= 1
+        for level in (0.5, 0.8, 0.9, 0.95):
+            half = law.half_width(level)[0]
+            if abs(rank - (1 - level)) > 1e-9:  # at equality the placebo itself is the end
+                assert (abs(found) > half) == (rank < 1 - level)
+
+
+def test_an_average_knows_its_scale_as_well_as_j_placebos_tell() -> None:
+    law = pooled(30, 4)
+    mean = law.map(np.full((1, 4), 0.25))
+    assert mean.score is not None
+    mixed = np.abs(law.errors.mean(axis=1)) * np.sqrt(30 / stats.chi2.ppf(mean.score, 30))
+    assert_allclose(np.abs(mean.judged()[:, 0]), mixed, rtol=1e-10)
+    assert_allclose(mean.p_value(np.array([0.4])), [(1 + (mixed >= 0.4).sum()) / (1 + len(mixed))])
+    again = law.map(np.array([[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]])).map(np.array([[0.5, 0.5]]))
+    assert_allclose(again.judged(), mean.judged(), rtol=1e-12)  # an average of averages is mixed once
+    assert_allclose(mean.variance(independent()), law.errors.mean(axis=1).var(ddof=1))  # the law itself is raw
+
+
+def test_the_error_of_a_rank_is_that_of_the_drawn_share() -> None:
+    law = pooled(24, 1, draws=2_400)
+    assert_allclose(law.p_error(np.array([13 / 25])), [24 / 25 * np.sqrt(0.5 * 0.5 / 2_400)])
+    assert law.p_error(np.array([1.0]))[0] == 0

@@ -105,6 +105,12 @@ def small(found) -> dict[str, Any]:
     return replace(whole, effects=effects.take(some), **tables, **parts).to_dict()
 
 
+TABLES = (
+    *("waves", "band", "checks", "inference", "agreement_table", "wave_agreement", "area_agreement", "league"),
+    *("hull", "paths", "truth"),
+)
+
+
 def test_null_lists_and_numbers_where_something_else_must_stand(small) -> None:
     """All keys of the file, each replaced by five things: refused exactly where the schema refuses it."""
     saved = small
@@ -121,20 +127,7 @@ def test_null_lists_and_numbers_where_something_else_must_stand(small) -> None:
                 passed.append((key, value))
                 back = pe.Evaluation.from_json(json.dumps(changed))
                 assert json.loads(back.to_json()) == changed
-    tables = (
-        "waves",
-        "band",
-        "checks",
-        "inference",
-        "agreement_table",
-        "wave_agreement",
-        "area_agreement",
-        "league",
-        "hull",
-        "paths",
-        "truth",
-    )
-    want = [(name, []) for name in (*tables, "caveats")] + [
+    want = [(name, []) for name in (*TABLES, "caveats")] + [
         (name, None) for name in ("agreement", "recidivism", "truth")
     ]
     want += [(name, "x") for name in ("title", "outcome", "headline")] + [("outcome", 3), ("data", {})]
@@ -143,20 +136,7 @@ def test_null_lists_and_numbers_where_something_else_must_stand(small) -> None:
 
 def test_the_page_shows_what_is_left_of_an_evaluation_of_empty_tables(found) -> None:
     saved = found["rates and persons"].to_dict()
-    tables = (
-        "waves",
-        "band",
-        "checks",
-        "inference",
-        "agreement_table",
-        "wave_agreement",
-        "area_agreement",
-        "league",
-        "hull",
-        "paths",
-        "truth",
-    )
-    empty = {name: [] for name in (*tables, "caveats")} | {"agreement": None, "recidivism": None, "data": {}}
+    empty = {name: [] for name in (*TABLES, "caveats")} | {"agreement": None, "recidivism": None, "data": {}}
     page = pe.Evaluation.from_dict({**saved, **empty}).to_html()
     assert "No check was made." in page
     nothing = {"terms": [], "interval": [], "term_method": [], "term_status": [], "uncertainty": {"carrier": "none"}}

@@ -45,7 +45,7 @@ def test_conley_taber_by_hand() -> None:
     assert found.to_frame(0.81)["conf_low"].isna().all()  # p_min is 1/5
     assert_allclose(found.terms["p_min"], 1 / 5)
     assert found.terms["method"][0] == "placebo law, unscaled, by inversion"
-    assert found.details.checks["p_error"][0] == pytest.approx(np.sqrt(4 / 5 * 1 / 5 / 1_000), rel=0.15)
+    assert found.details.checks["p_error"][0] == pytest.approx(4 / 5 * np.sqrt(3 / 4 * 1 / 4 / 1_000))
     assert found.details.variance["b"].tolist() == [0]
     assert "a + b/size" not in " ".join(found.provenance.assumptions)
 
