@@ -499,7 +499,7 @@ TABLE = "code,n\n0363,1\n"
         (b"PK\x03\x04" + bytes(90), {}, "PMG-FILE", "Excel workbook", "save the table as CSV"),
         (b"PAR1" + bytes(90), {}, "PMG-FILE", "parquet", ".parquet"),
         (bytes(range(256)) * 4, {}, "PMG-FILE", "zero bytes", "CSV"),
-        (gzip.compress(TABLE.encode()), {}, "PMG-FILE", "gzip", ".csv.gz"),
+        (gzip.compress(TABLE.encode(), mtime=0), {}, "PMG-FILE", "gzip", ".csv.gz"),
     ],
 )
 def test_bytes_that_are_no_text_are_told_by_what_they_are(tmp_path, content, options, code, what, fix) -> None:
@@ -518,7 +518,7 @@ def test_other_encodings_are_read_when_they_are_named(tmp_path, encoding) -> Non
 
 def test_a_packed_file_is_looked_into(tmp_path) -> None:
     with pytest.raises(DataError, match="UTF-16"):
-        read(gzip.compress(TABLE.encode("utf-16")), tmp_path, name="x.csv.gz")
+        read(gzip.compress(TABLE.encode("utf-16"), mtime=0), tmp_path, name="x.csv.gz")
     with pytest.raises(DataError, match="PMG-FILE"):
         read(TABLE, tmp_path, name="x.csv.gz")
 
